@@ -1,0 +1,140 @@
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+/// Spawns tasks and knows which of them still run. Nothing is aborted when it is dropped: what was begun
+/// goes on, and whoever owns it waits with [`Tasks::join`].
+#[derive(Debug, Clone, Default)]
+pub struct Tasks {
+    tracker: TaskTracker,
+    running: Arc<Mutex<BTreeMap<&'static str, usize>>>,
+}
+
+/// The task panicked, or its runtime is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the task {0} did not end by itself")]
+pub struct TaskFailed(pub &'static str);
+
+impl Tasks {
+    /// No tasks.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Runs `future` as a task named `name` on the current runtime.
+    pub fn spawn<F>(&self, name: &'static str, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        let named = Named::begin(name, &self.running);
+        self.tracker.spawn_on(
+            async move {
+                let _named = named;
+                future.await
+            },
+            &Handle::current(),
+        )
+    }
+
+    /// Runs `future` as a task and awaits its answer. Dropping the returned future abandons the answer,
+    /// not the task.
+    pub async fn run<F>(&self, name: &'static str, future: F) -> Result<F::Output, TaskFailed>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        self.spawn(name, future).await.map_err(|error| {
+            tracing::error!(task = name, %error, "a task did not end by itself");
+            TaskFailed(name)
+        })
+    }
+
+    /// How many run.
+    pub fn count(&self) -> usize {
+        self.tracker.len()
+    }
+
+    /// Waits for a moment when none runs.
+    pub async fn idle(&self) {
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+
+    /// Waits until none runs, at most until `deadline`; the names of those that still do.
+    pub async fn join(&self, deadline: Instant) -> Vec<&'static str> {
+        match tokio::time::timeout_at(deadline, self.idle()).await {
+            Ok(()) => Vec::new(),
+            Err(_) => self.running.lock().keys().copied().collect(),
+        }
+    }
+}
+
+/// Keeps a task's name among the running ones while its future lives, through panic and abort.
+struct Named {
+    name: &'static str,
+    running: Arc<Mutex<BTreeMap<&'static str, usize>>>,
+}
+
+impl Named {
+    fn begin(name: &'static str, running: &Arc<Mutex<BTreeMap<&'static str, usize>>>) -> Self {
+        *running.lock().entry(name).or_default() += 1;
+        Self { name, running: Arc::clone(running) }
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        let mut running = self.running.lock();
+        if let Some(count) = running.get_mut(self.name) {
+            *count -= 1;
+            if *count == 0 {
+                running.remove(self.name);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use tokio::sync::oneshot;
+
+    #[tokio::test(start_paused = true)]
+    async fn join_names_what_overruns_and_then_waits_for_it() {
+        let tasks = Tasks::new();
+        let (release, held) = oneshot::channel::<()>();
+        tasks.spawn("slow", async move { held.await.is_ok() });
+        tasks.spawn("quick", async {});
+        assert_eq!(tasks.join(Instant::now() + Duration::from_secs(1)).await, ["slow"]);
+        release.send(()).unwrap();
+        assert!(tasks.join(Instant::now() + Duration::from_secs(1)).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_abandoned_answer_does_not_stop_the_task() {
+        let tasks = Tasks::new();
+        let (release, held) = oneshot::channel::<()>();
+        let (done, finished) = oneshot::channel();
+        {
+            let run = tasks.run("work", async move {
+                let _ = held.await;
+                let _ = done.send(());
+            });
+            tokio::select! { biased; _ = run => panic!("held"), () = tokio::task::yield_now() => {} }
+        }
+        release.send(()).unwrap();
+        finished.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer() {
+        assert_eq!(Tasks::new().run("boom", async { panic!("boom") }).await.map(|()| ()), Err(TaskFailed("boom")));
+    }
+}
