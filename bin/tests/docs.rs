@@ -1,0 +1,37 @@
+//! Holds the documents against the code.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use steadfast_domain::{Event, TRANSITIONS};
+
+fn read(path: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn event_name(event: Event) -> &'static str {
+    match event {
+        Event::Claim => "claim",
+        Event::Complete => "complete",
+        Event::Retry => "retry",
+        Event::Die => "die",
+        Event::HandBack => "hand_back",
+        Event::Cancel => "cancel",
+        Event::Expire => "expire",
+        Event::Reopen => "reopen",
+    }
+}
+
+#[test]
+fn the_state_diagram_is_the_transition_table() {
+    let text = read("docs/ARCHITECTURE.md");
+    let drawn: BTreeSet<String> =
+        text.lines().map(str::trim).filter(|line| line.contains(" --> ")).map(str::to_owned).collect();
+    let allowed: BTreeSet<String> = TRANSITIONS
+        .iter()
+        .map(|(from, event, to)| format!("{} --> {}: {}", from.as_str(), to.as_str(), event_name(*event)))
+        .collect();
+    assert_eq!(drawn, allowed);
+}
