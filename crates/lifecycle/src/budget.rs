@@ -132,10 +132,7 @@ impl Budget {
             Some(kill_after) => match kill_after.checked_sub(fixed) {
                 Some(room) => config.graceful_timeout.min(room),
                 None => {
-                    return Err(BudgetError::KillTooEarly {
-                        kill_after,
-                        needed: fixed,
-                    });
+                    return Err(BudgetError::KillTooEarly { kill_after, needed: fixed });
                 }
             },
         };
@@ -236,61 +233,34 @@ mod tests {
     #[test]
     fn without_a_kill_the_graceful_time_is_whole() {
         let budget = Budget::plan(&ShutdownConfig::default()).unwrap();
-        assert_eq!(
-            (budget.total(), budget.graceful_cut()),
-            (40 * SECOND, Duration::ZERO)
-        );
+        assert_eq!((budget.total(), budget.graceful_cut()), (40 * SECOND, Duration::ZERO));
     }
 
     #[test]
     fn the_graceful_time_gives_way_so_that_the_rest_fits() {
-        let fits = ShutdownConfig {
-            kill_after: Some(42 * SECOND),
-            ..ShutdownConfig::default()
-        };
+        let fits = ShutdownConfig { kill_after: Some(42 * SECOND), ..ShutdownConfig::default() };
         assert_eq!(Budget::plan(&fits).unwrap().graceful_cut(), Duration::ZERO);
-        let tight = ShutdownConfig {
-            kill_after: Some(30 * SECOND),
-            ..ShutdownConfig::default()
-        };
+        let tight = ShutdownConfig { kill_after: Some(30 * SECOND), ..ShutdownConfig::default() };
         let budget = Budget::plan(&tight).unwrap();
-        assert_eq!(
-            (budget.total(), budget.graceful_cut()),
-            (28 * SECOND, 12 * SECOND)
-        );
-        let none_left = ShutdownConfig {
-            kill_after: Some(12 * SECOND),
-            ..ShutdownConfig::default()
-        };
+        assert_eq!((budget.total(), budget.graceful_cut()), (28 * SECOND, 12 * SECOND));
+        let none_left = ShutdownConfig { kill_after: Some(12 * SECOND), ..ShutdownConfig::default() };
         assert_eq!(Budget::plan(&none_left).unwrap().total(), 10 * SECOND);
     }
 
     #[test]
     fn what_cannot_fit_at_all_is_an_error() {
-        let config = ShutdownConfig {
-            kill_after: Some(11 * SECOND),
-            ..ShutdownConfig::default()
-        };
+        let config = ShutdownConfig { kill_after: Some(11 * SECOND), ..ShutdownConfig::default() };
         assert_eq!(
             Budget::plan(&config),
-            Err(BudgetError::KillTooEarly {
-                kill_after: 11 * SECOND,
-                needed: 12 * SECOND
-            })
+            Err(BudgetError::KillTooEarly { kill_after: 11 * SECOND, needed: 12 * SECOND })
         );
     }
 
     #[test]
     fn a_background_share_beyond_the_whole_names_both() {
-        let config = ShutdownConfig {
-            background_timeout: 6 * SECOND,
-            ..ShutdownConfig::default()
-        };
+        let config = ShutdownConfig { background_timeout: 6 * SECOND, ..ShutdownConfig::default() };
         let error = Budget::plan(&config).unwrap_err().to_string();
-        assert!(
-            error.contains("background_timeout (6s)") && error.contains("close_timeout (5s)"),
-            "{error}"
-        );
+        assert!(error.contains("background_timeout (6s)") && error.contains("close_timeout (5s)"), "{error}");
     }
 
     #[test]
@@ -301,25 +271,13 @@ mod tests {
             ..ShutdownConfig::default()
         };
         assert!(matches!(Budget::plan(&short), Err(BudgetError::CloseTooShort(_))));
-        let long = ShutdownConfig {
-            graceful_timeout: Duration::MAX,
-            ..ShutdownConfig::default()
-        };
-        assert!(matches!(
-            Budget::plan(&long),
-            Err(BudgetError::TooLong {
-                name: "graceful_timeout",
-                ..
-            })
-        ));
+        let long = ShutdownConfig { graceful_timeout: Duration::MAX, ..ShutdownConfig::default() };
+        assert!(matches!(Budget::plan(&long), Err(BudgetError::TooLong { name: "graceful_timeout", .. })));
     }
 
     #[tokio::test(start_paused = true)]
     async fn deadlines_follow_one_another_and_keep_time_for_the_flush() {
-        let config = ShutdownConfig {
-            lame_duck: 3 * SECOND,
-            ..ShutdownConfig::default()
-        };
+        let config = ShutdownConfig { lame_duck: 3 * SECOND, ..ShutdownConfig::default() };
         let budget = Budget::plan(&config).unwrap();
         let now = Instant::now();
         let deadlines = budget.entering(Phase::LameDuck, now);
@@ -342,18 +300,12 @@ mod tests {
 
     #[test]
     fn a_short_close_keeps_a_share_for_the_flush_too() {
-        let config = ShutdownConfig {
-            close_timeout: SECOND,
-            background_timeout: SECOND,
-            ..ShutdownConfig::default()
-        };
+        let config =
+            ShutdownConfig { close_timeout: SECOND, background_timeout: SECOND, ..ShutdownConfig::default() };
         let shares = Budget::plan(&config).unwrap().shares();
         assert_eq!(
             shares[3..],
-            [
-                (Phase::Handback, Duration::from_millis(600)),
-                (Phase::Stopped, Duration::from_millis(400))
-            ]
+            [(Phase::Handback, Duration::from_millis(600)), (Phase::Stopped, Duration::from_millis(400))]
         );
     }
 }

@@ -67,11 +67,7 @@ impl HookList {
     where
         F: Future<Output = Result<(), HookError>> + Send + 'static,
     {
-        self.0.push(Hook {
-            name,
-            limit,
-            step: Box::pin(step),
-        });
+        self.0.push(Hook { name, limit, step: Box::pin(step) });
     }
 
     /// Runs every step in its turn, none beyond `deadline`, and hands each report to `report` as it comes.
@@ -94,9 +90,7 @@ impl HookList {
 
 impl fmt::Debug for HookList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.0.iter().map(|hook| hook.name))
-            .finish()
+        f.debug_list().entries(self.0.iter().map(|hook| hook.name)).finish()
     }
 }
 
@@ -119,11 +113,7 @@ mod tests {
 
     async fn reports(hooks: HookList, deadline: Duration) -> Vec<(&'static str, HookEnd)> {
         let mut reports = Vec::new();
-        hooks
-            .run(Instant::now() + deadline, |report| {
-                reports.push((report.name, report.end))
-            })
-            .await;
+        hooks.run(Instant::now() + deadline, |report| reports.push((report.name, report.end))).await;
         reports
     }
 
@@ -138,9 +128,7 @@ mod tests {
                 Ok(())
             });
         }
-        hooks.add("refuses", Duration::from_secs(1), async {
-            Err("no registry".into())
-        });
+        hooks.add("refuses", Duration::from_secs(1), async { Err("no registry".into()) });
         hooks.add("panics", Duration::from_secs(1), async { panic!("boom") });
         assert_eq!(
             reports(hooks, Duration::from_secs(10)).await,
@@ -170,10 +158,7 @@ mod tests {
         let mut hooks = HookList::default();
         hooks.add("hangs", Duration::from_secs(60), std::future::pending());
         let began = Instant::now();
-        assert_eq!(
-            reports(hooks, Duration::from_secs(3)).await,
-            [("hangs", HookEnd::Overran)]
-        );
+        assert_eq!(reports(hooks, Duration::from_secs(3)).await, [("hangs", HookEnd::Overran)]);
         assert_eq!(began.elapsed().as_secs(), 3);
     }
 }

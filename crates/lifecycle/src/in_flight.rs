@@ -20,9 +20,7 @@ impl InFlight {
     /// Counts one more. Enter first, look at the phase second: then a drain that has set the phase
     /// and waits cannot miss what passed.
     pub fn enter(&self) -> InFlightGuard {
-        InFlightGuard {
-            _token: self.0.token(),
-        }
+        InFlightGuard { _token: self.0.token() }
     }
 
     /// How many are under way.

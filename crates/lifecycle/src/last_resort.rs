@@ -46,18 +46,13 @@ impl LastResort {
     }
 
     fn arm_with(deadline: Instant, fire: impl FnOnce() + Send + 'static) -> io::Result<Self> {
-        let watch = Arc::new(Watch {
-            deadline: Mutex::new(Some(deadline)),
-            changed: Condvar::new(),
-        });
+        let watch = Arc::new(Watch { deadline: Mutex::new(Some(deadline)), changed: Condvar::new() });
         let watched = Arc::clone(&watch);
-        let thread = std::thread::Builder::new()
-            .name("last-resort".to_owned())
-            .spawn(move || {
-                if watched.passes() {
-                    fire();
-                }
-            })?;
+        let thread = std::thread::Builder::new().name("last-resort".to_owned()).spawn(move || {
+            if watched.passes() {
+                fire();
+            }
+        })?;
         Ok(Self { watch, thread })
     }
 
@@ -95,12 +90,10 @@ impl Watch {
 /// Writes `text` to standard error, waiting only a moment for whoever reads it.
 pub fn last_word(text: String) {
     let (done, written) = sync_channel(1);
-    let writer = std::thread::Builder::new()
-        .name("last-word".to_owned())
-        .spawn(move || {
-            let _ = io::stderr().lock().write_all(text.as_bytes());
-            let _ = done.send(());
-        });
+    let writer = std::thread::Builder::new().name("last-word".to_owned()).spawn(move || {
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+        let _ = done.send(());
+    });
     if writer.is_ok() {
         let _ = written.recv_timeout(LAST_WORD_LIMIT);
     }

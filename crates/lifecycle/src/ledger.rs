@@ -74,25 +74,13 @@ impl Ledger {
     #[must_use = "the step lasts until the timer is dropped"]
     pub fn step(&self, name: &'static str, share: Duration) -> StepTimer {
         let mut account = self.0.lock();
-        account.steps.push(Step {
-            name,
-            share,
-            began: Instant::now(),
-            took: None,
-        });
-        StepTimer {
-            ledger: self.clone(),
-            index: account.steps.len() - 1,
-        }
+        account.steps.push(Step { name, share, began: Instant::now(), took: None });
+        StepTimer { ledger: self.clone(), index: account.steps.len() - 1 }
     }
 
     /// There were `count` of `what`.
     pub fn count(&self, what: &'static str, count: u64) {
-        self.0.lock().tallies.push(Tally {
-            what,
-            count,
-            names: Vec::new(),
-        });
+        self.0.lock().tallies.push(Tally { what, count, names: Vec::new() });
     }
 
     /// These were the `what`. Repeats at most [`TALLY_NAMES_MAX`] names, and counts them all.
@@ -126,12 +114,7 @@ impl Ledger {
 
     /// How long each step has gone on, or took.
     pub fn steps(&self) -> Vec<(&'static str, Duration)> {
-        self.0
-            .lock()
-            .steps
-            .iter()
-            .map(|step| (step.name, step.elapsed()))
-            .collect()
+        self.0.lock().steps.iter().map(|step| (step.name, step.elapsed())).collect()
     }
 
     /// Writes the account as one structured event; its field `ledger` is a JSON document.
@@ -142,24 +125,12 @@ impl Ledger {
             let document = serde_json::to_string(&*account).unwrap_or_default();
             let cause = account.cause.clone().unwrap_or_default();
             let duration_ms = account.elapsed().map(millis);
-            (
-                document,
-                cause,
-                account.exit_code,
-                duration_ms,
-                account.faults.is_empty(),
-            )
+            (document, cause, account.exit_code, duration_ms, account.faults.is_empty())
         };
         if faultless {
-            tracing::info!(cause, exit_code, duration_ms, ledger, "drained");
+            tracing::info!(cause, exit_code, duration_ms, ledger, "drain ledger");
         } else {
-            tracing::error!(
-                cause,
-                exit_code,
-                duration_ms,
-                ledger,
-                "drained, but not all of it"
-            );
+            tracing::error!(cause, exit_code, duration_ms, ledger, "drain ledger");
         }
     }
 }
@@ -274,10 +245,7 @@ mod tests {
         }
         ledger.count("jobs finished", 3);
         ledger.names("jobs handed back", ["a", "b"].iter());
-        ledger.hook(HookReport {
-            name: "deregister",
-            end: HookEnd::Overran,
-        });
+        ledger.hook(HookReport { name: "deregister", end: HookEnd::Overran });
         ledger.fault("the last flush was not committed");
         ledger.finish(75);
         assert_eq!(
@@ -299,10 +267,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(4)).await;
         let shown = ledger.to_string();
         assert!(shown.contains("4.000 s of 3.000 s, not finished"), "{shown}");
-        assert!(
-            shown.starts_with("draining for 4.000 s after SIGINT, not finished"),
-            "{shown}"
-        );
+        assert!(shown.starts_with("draining for 4.000 s after SIGINT, not finished"), "{shown}");
         assert_eq!(ledger.steps(), [("handback", Duration::from_secs(4))]);
     }
 

@@ -23,14 +23,8 @@ impl LifecycleMetrics {
     /// # Errors
     /// When one of the names is taken.
     pub fn register(registry: &Registry, phases: Phases, ledger: Ledger) -> Result<(), prometheus::Error> {
-        let phase = Opts::new(
-            "steadfast_phase",
-            "1 for the phase the server is in, 0 for the others",
-        );
-        let step = Opts::new(
-            "steadfast_shutdown_step_seconds",
-            "Time each step of the drain took so far",
-        );
+        let phase = Opts::new("steadfast_phase", "1 for the phase the server is in, 0 for the others");
+        let step = Opts::new("steadfast_shutdown_step_seconds", "Time each step of the drain took so far");
         registry.register(Box::new(Self {
             phases,
             ledger,
@@ -47,29 +41,19 @@ impl LifecycleMetrics {
 
 impl Collector for LifecycleMetrics {
     fn desc(&self) -> Vec<&Desc> {
-        [
-            self.phase.desc(),
-            self.draining.desc(),
-            self.duration_seconds.desc(),
-            self.step_seconds.desc(),
-        ]
-        .concat()
+        [self.phase.desc(), self.draining.desc(), self.duration_seconds.desc(), self.step_seconds.desc()]
+            .concat()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
         let current = self.phases.current();
         for phase in Phase::ALL {
-            self.phase
-                .with_label_values(&[phase.as_str()])
-                .set((phase == current).into());
+            self.phase.with_label_values(&[phase.as_str()]).set((phase == current).into());
         }
         self.draining.set((current >= Phase::LameDuck).into());
-        self.duration_seconds
-            .set(self.ledger.elapsed().unwrap_or_default().as_secs_f64());
+        self.duration_seconds.set(self.ledger.elapsed().unwrap_or_default().as_secs_f64());
         for (step, took) in self.ledger.steps() {
-            self.step_seconds
-                .with_label_values(&[step])
-                .set(took.as_secs_f64());
+            self.step_seconds.with_label_values(&[step]).set(took.as_secs_f64());
         }
         [
             self.phase.collect(),
@@ -106,16 +90,11 @@ mod tests {
             "steadfast_shutdown_duration_seconds 0.25",
             "steadfast_shutdown_step_seconds{step=\"draining\"} 0.25",
         ] {
-            assert!(
-                text.lines().any(|found| found == line),
-                "{line} is not in\n{text}"
-            );
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
     }
 
     fn scrape(registry: &Registry) -> String {
-        prometheus::TextEncoder::new()
-            .encode_to_string(&registry.gather())
-            .unwrap()
+        prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap()
     }
 }

@@ -83,10 +83,7 @@ impl Phases {
     /// server's life is over: returns [`Phase::Stopped`].
     pub async fn at_least(&self, phase: Phase) -> Phase {
         let mut receiver = self.0.clone();
-        receiver
-            .wait_for(|current| *current >= phase)
-            .await
-            .map_or(Phase::Stopped, |current| *current)
+        receiver.wait_for(|current| *current >= phase).await.map_or(Phase::Stopped, |current| *current)
     }
 }
 

@@ -83,10 +83,7 @@ struct Named {
 impl Named {
     fn begin(name: &'static str, running: &Arc<Mutex<BTreeMap<&'static str, usize>>>) -> Self {
         *running.lock().entry(name).or_default() += 1;
-        Self {
-            name,
-            running: Arc::clone(running),
-        }
+        Self { name, running: Arc::clone(running) }
     }
 }
 
@@ -115,17 +112,9 @@ mod tests {
         let (release, held) = oneshot::channel::<()>();
         tasks.spawn("slow", async move { held.await.is_ok() });
         tasks.spawn("quick", async {});
-        assert_eq!(
-            tasks.join(Instant::now() + Duration::from_secs(1)).await,
-            ["slow"]
-        );
+        assert_eq!(tasks.join(Instant::now() + Duration::from_secs(1)).await, ["slow"]);
         release.send(()).unwrap();
-        assert!(
-            tasks
-                .join(Instant::now() + Duration::from_secs(1))
-                .await
-                .is_empty()
-        );
+        assert!(tasks.join(Instant::now() + Duration::from_secs(1)).await.is_empty());
     }
 
     #[tokio::test]
@@ -146,9 +135,6 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_an_answer() {
-        assert_eq!(
-            Tasks::new().run("boom", async { panic!("boom") }).await,
-            Err(TaskFailed("boom"))
-        );
+        assert_eq!(Tasks::new().run("boom", async { panic!("boom") }).await, Err(TaskFailed("boom")));
     }
 }
