@@ -12,7 +12,9 @@
 //! the truth, and hints and events are only ever sent after a commit.
 
 pub mod handler;
+mod memory;
 pub mod store;
 
 pub use handler::{Failure, Finish, Handlers, JobContext, JobHandler, StopReason};
+pub use memory::MemoryStore;
 pub use store::JobStore;
