@@ -102,6 +102,13 @@ impl TraceParent {
         &self.0[3..35]
     }
 
+    /// The trace context of a span just begun inside this one: the same trace and flags. A zero id becomes
+    /// 1, since the standard forbids it.
+    pub fn child(&self, span: u64) -> Self {
+        let (trace, flags) = (self.trace_id(), &self.0[53..55]);
+        Self(format!("00-{trace}-{:016x}-{flags}", span.max(1)).into())
+    }
+
     /// The trace context of a span just begun: version 00, sampled. Zero ids become 1, since the
     /// standard forbids them.
     pub fn from_ids(trace: u128, span: u64) -> Self {
@@ -164,6 +171,11 @@ mod tests {
         assert_eq!(
             TraceParent::new(good).map(|t| t.trace_id().to_owned()),
             Ok("4bf92f3577b34da6a3ce929d0e0e4736".to_owned())
+        );
+        let child = TraceParent::new(&good.replace("-01", "-00")).map(|parent| parent.child(7));
+        assert_eq!(
+            child.map(|t| t.to_string()),
+            Ok("00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000007-00".to_owned())
         );
         assert!(TraceParent::new("00-00000000000000000000000000000000-00f067aa0ba902b7-01").is_err());
         assert!(TraceParent::new(TraceParent::from_ids(0, 0).as_str()).is_ok());
