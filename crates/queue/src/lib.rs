@@ -11,10 +11,19 @@
 //! crates of their own) and [`JobHandler`]. It knows no HTTP and no file. Data flows one way; the store is
 //! the truth, and hints and events are only ever sent after a commit.
 
+pub mod admission;
 pub mod handler;
+pub mod hub;
 mod memory;
+pub mod metrics;
+pub mod pool;
 pub mod store;
+pub mod upkeep;
 
+pub use admission::Admission;
 pub use handler::{Failure, Finish, Handlers, JobContext, JobHandler, StopReason};
+pub use hub::EventHub;
 pub use memory::MemoryStore;
+pub use pool::WorkerPool;
 pub use store::JobStore;
+pub use upkeep::run_upkeep;

@@ -1,0 +1,118 @@
+//! What admission and the pool count, under the names of API.md, "Metrics". Labels are bounded: a queue or
+//! kind that no configuration names is counted as [`OTHER`].
+
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+/// The label of every queue and kind that is not registered.
+pub const OTHER: &str = "other";
+
+/// Upper bounds in seconds for what takes from a fraction of a millisecond to a minute.
+const SECONDS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
+
+/// What admission counts. Clones share their counts.
+#[derive(Debug, Clone)]
+pub struct AdmissionMetrics {
+    /// `steadfast_jobs_submitted_total{queue,kind}`: jobs accepted; replays and duplicates are not counted.
+    pub(crate) submitted: IntCounterVec,
+    /// `steadfast_jobs_refused_total{queue,code}`: submissions and retries refused, by problem code.
+    pub(crate) refused: IntCounterVec,
+    /// `steadfast_submit_seconds`: from a submission's admission to the store's answer.
+    pub(crate) submit_seconds: Histogram,
+}
+
+impl AdmissionMetrics {
+    /// Registers them; an error when `registry` has one of them already.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            submitted: counters(
+                registry,
+                "steadfast_jobs_submitted_total",
+                "Jobs accepted.",
+                &["queue", "kind"],
+            )?,
+            refused: counters(
+                registry,
+                "steadfast_jobs_refused_total",
+                "Submissions and retries refused, by problem code.",
+                &["queue", "code"],
+            )?,
+            submit_seconds: seconds(
+                registry,
+                "steadfast_submit_seconds",
+                "From a submission's admission to the store's answer.",
+            )?,
+        })
+    }
+}
+
+/// What the worker pool counts. Clones share their counts.
+#[derive(Debug, Clone)]
+pub struct PoolMetrics {
+    /// `steadfast_attempts_running`: attempts whose handler runs.
+    pub(crate) running: IntGauge,
+    /// `steadfast_job_attempts_total{queue,kind,outcome}`: attempts ended, by how.
+    pub(crate) attempts: IntCounterVec,
+    /// `steadfast_jobs_finished_total{queue,kind,state}`: jobs this pool brought to their end.
+    pub(crate) finished: IntCounterVec,
+    /// `steadfast_jobs_retried_total`: failed attempts that are to be tried again.
+    pub(crate) retried: IntCounter,
+    /// `steadfast_job_wait_seconds`: from due to started.
+    pub(crate) wait_seconds: Histogram,
+    /// `steadfast_job_run_seconds`: from an attempt's start to its end.
+    pub(crate) run_seconds: Histogram,
+}
+
+impl PoolMetrics {
+    /// Registers them; an error when `registry` has one of them already.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let running = IntGauge::new("steadfast_attempts_running", "Attempts whose handler runs.")?;
+        registry.register(Box::new(running.clone()))?;
+        let retried =
+            IntCounter::new("steadfast_jobs_retried_total", "Failed attempts that are to be tried again.")?;
+        registry.register(Box::new(retried.clone()))?;
+        Ok(Self {
+            running,
+            attempts: counters(
+                registry,
+                "steadfast_job_attempts_total",
+                "Attempts ended, by outcome.",
+                &["queue", "kind", "outcome"],
+            )?,
+            finished: counters(
+                registry,
+                "steadfast_jobs_finished_total",
+                "Jobs that this process's workers brought to their end.",
+                &["queue", "kind", "state"],
+            )?,
+            retried,
+            wait_seconds: seconds(
+                registry,
+                "steadfast_job_wait_seconds",
+                "From the time a job is due to the start of its attempt.",
+            )?,
+            run_seconds: seconds(
+                registry,
+                "steadfast_job_run_seconds",
+                "From the start of an attempt to its end.",
+            )?,
+        })
+    }
+}
+
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(counters.clone()))?;
+    Ok(counters)
+}
+
+fn seconds(registry: &Registry, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+    let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()))?;
+    registry.register(Box::new(histogram.clone()))?;
+    Ok(histogram)
+}

@@ -1,0 +1,33 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use steadfast_domain::{BootId, QueueName};
+
+use crate::admission::SettleRates;
+
+/// What the pool is told by whoever builds the server.
+#[derive(Debug, Clone)]
+pub struct PoolConfig {
+    /// Attempts at once in this process; at least 1.
+    pub concurrency: usize,
+    /// How long a claim holds without a renewal, on stores whose claims can lapse. It is renewed after a
+    /// third of this.
+    pub lease: Duration,
+    /// Names this run of this process.
+    pub boot: BootId,
+    /// The push queues it takes jobs from.
+    pub queues: Vec<PoolQueue>,
+    /// Where it measures how fast jobs end; admission reads it.
+    pub settle_rates: Arc<SettleRates>,
+}
+
+/// One queue the pool takes jobs from.
+#[derive(Debug, Clone)]
+pub struct PoolQueue {
+    /// Its name.
+    pub name: QueueName,
+    /// Its part of the free slots, in proportion to the other queues that have work; at least 1.
+    pub weight: u32,
+    /// Attempts of this queue at once in this process; only the pool's own bound if `None`.
+    pub concurrency: Option<usize>,
+}
