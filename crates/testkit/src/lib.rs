@@ -1,1 +1,27 @@
-//! x
+//! What the tests of Steadfast stand on; no part of the server.
+//!
+//! ```text
+//!   given_server(program).capacity(7).start() ─▶ Server ── signals, exit, start_again
+//!                                                  │
+//!   Client ── submits, each with a Mark ───────────┤
+//!   RawConnection ── bytes ────────────────────────┤
+//!   Gate ◀── deliveries of `http` jobs, held ──────┘
+//!                                       History::check ─▶ violations
+//! ```
+//!
+//! Start with [`harness::given_server`] for tests of the process, with [`history::History`] for what every
+//! such test checks in the end.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails, and this crate is compiled into tests only"
+)]
+
+mod eventually;
+pub mod gate;
+pub mod harness;
+pub mod history;
+pub mod raw;
+
+pub use eventually::{PATIENCE, eventually, within};

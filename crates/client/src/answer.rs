@@ -1,0 +1,47 @@
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Response, StatusCode};
+use serde::de::DeserializeOwned;
+use steadfast_wire::{PROBLEM_CONTENT_TYPE, Problem};
+
+use crate::Error;
+
+/// Bytes of one answer that are read at most: a page of 1,000 jobs stays well below.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Reads a successful answer as a `T`, any other as the error it is.
+pub(crate) async fn read<T: DeserializeOwned>(server: &str, response: Response) -> Result<T, Error> {
+    let status = response.status();
+    let is_problem = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.starts_with(PROBLEM_CONTENT_TYPE));
+    let body = read_body(server, response).await?;
+    if !status.is_success() && is_problem {
+        return Err(Error::Refused(Box::new(decode::<Problem>(status, &body)?)));
+    }
+    if !status.is_success() {
+        return Err(unexpected(status, "not a problem document"));
+    }
+    decode(status, &body)
+}
+
+async fn read_body(server: &str, mut response: Response) -> Result<Vec<u8>, Error> {
+    let interrupted = |source| Error::Interrupted { server: server.to_owned(), source };
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(interrupted)? {
+        if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+            return Err(unexpected(response.status(), &format!("more than {ANSWER_BYTES_MAX} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn decode<T: DeserializeOwned>(status: StatusCode, body: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(body).map_err(|error| unexpected(status, &error.to_string()))
+}
+
+fn unexpected(status: StatusCode, reason: &str) -> Error {
+    Error::Unexpected { status: status.as_u16(), reason: reason.to_owned() }
+}

@@ -1,0 +1,166 @@
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, HeaderName};
+use reqwest::{Method, RequestBuilder, Response, Url};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use steadfast_domain::{IdempotencyToken, JobId, QueueName};
+use steadfast_wire::{
+    BatchAnswer, BatchRequest, Drain, Health, JobDocument, JobPage, QueueDocument, QueueList, Ready,
+    SubmitRequest,
+};
+
+use crate::{Error, JobFilter, SetupError, answer, setup};
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+
+/// Speaks to one server. Clones share their connections.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    server: Url,
+}
+
+/// How a job is submitted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SubmitOptions {
+    /// Makes a repeat with the same body answer with the same job.
+    pub key: Option<IdempotencyToken>,
+    /// Holds the answer until the job has ended, at most this long; whole seconds, at most 30.
+    pub wait: Option<Duration>,
+}
+
+/// An accepted job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Submitted {
+    /// The job as it was when the server answered; terminal when the wait was long enough.
+    pub job: JobDocument,
+    /// Whether an earlier submit under the same key had made it.
+    pub replayed: bool,
+}
+
+impl Client {
+    /// A client of the server at this address, such as `http://127.0.0.1:8080`. Nothing is sent yet. A
+    /// proxy from the environment is not used.
+    pub fn new(server: &str) -> Result<Self, SetupError> {
+        let server = setup::server_url(server)?;
+        Ok(Self { http: setup::http_client(&server)?, server })
+    }
+
+    /// Submits one job. Once this returns `Ok` the server has promised to run it.
+    pub async fn submit(&self, job: &SubmitRequest, options: &SubmitOptions) -> Result<Submitted, Error> {
+        let mut request = self.post("v1/jobs", job)?;
+        if let Some(key) = &options.key {
+            request = request.header(IDEMPOTENCY_KEY, key.as_str());
+        }
+        if let Some(wait) = options.wait {
+            request = request.header(PREFER, format!("wait={}", wait.as_secs()));
+        }
+        let response = self.send(request).await?;
+        let replayed = response.headers().contains_key(IDEMPOTENCY_REPLAYED);
+        let job = answer::read(self.server.as_str(), response).await?;
+        Ok(Submitted { job, replayed })
+    }
+
+    /// Submits 1 to 1,000 jobs, all or none.
+    pub async fn submit_batch(
+        &self,
+        batch: &BatchRequest,
+        key: Option<&IdempotencyToken>,
+    ) -> Result<BatchAnswer, Error> {
+        let mut request = self.post("v1/jobs/batch", batch)?;
+        if let Some(key) = key {
+            request = request.header(IDEMPOTENCY_KEY, key.as_str());
+        }
+        self.call(request).await
+    }
+
+    /// The job as it is.
+    pub async fn job(&self, id: JobId) -> Result<JobDocument, Error> {
+        self.read(&format!("v1/jobs/{id}")).await
+    }
+
+    /// The job once it has ended, or as it is when `wait` (at most 30 s) is over or the server drains.
+    pub async fn job_when_ended(&self, id: JobId, wait: Duration) -> Result<JobDocument, Error> {
+        self.read(&format!("v1/jobs/{id}?wait_ms={}", wait.as_millis())).await
+    }
+
+    /// One page of jobs, newest first, without payload, result and checkpoint.
+    pub async fn jobs(&self, filter: &JobFilter) -> Result<JobPage, Error> {
+        let mut url = self.url("v1/jobs");
+        filter.append_to(&mut url);
+        self.call(self.http.get(url)).await
+    }
+
+    /// Cancels a job: ended when the answer says `cancelled`, asked to when it says `cancel_requested`.
+    pub async fn cancel(&self, id: JobId) -> Result<JobDocument, Error> {
+        self.call(self.http.post(self.url(&format!("v1/jobs/{id}/cancel")))).await
+    }
+
+    /// Takes a `dead` or `cancelled` job back to `queued`.
+    pub async fn retry(&self, id: JobId) -> Result<JobDocument, Error> {
+        self.call(self.http.post(self.url(&format!("v1/jobs/{id}/retry")))).await
+    }
+
+    /// Every queue with its depth and capacity.
+    pub async fn queues(&self) -> Result<QueueList, Error> {
+        self.read("v1/queues").await
+    }
+
+    /// One queue with its depth and capacity.
+    pub async fn queue(&self, name: &QueueName) -> Result<QueueDocument, Error> {
+        self.read(&format!("v1/queues/{name}")).await
+    }
+
+    /// Asks the server to drain, as SIGTERM does.
+    pub async fn drain(&self) -> Result<Drain, Error> {
+        self.call(self.http.post(self.url("v1/drain"))).await
+    }
+
+    /// Whether the server lives, and its phase.
+    pub async fn health(&self) -> Result<Health, Error> {
+        self.read("healthz").await
+    }
+
+    /// Whether the server is to get traffic; [`Error::Refused`] with `not_ready` when not.
+    pub async fn ready(&self) -> Result<Ready, Error> {
+        self.read("readyz").await
+    }
+
+    async fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        self.call(self.http.get(self.url(path))).await
+    }
+
+    async fn call<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Error> {
+        let response = self.send(request).await?;
+        answer::read(self.server.as_str(), response).await
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, Error> {
+        request.send().await.map_err(|source| {
+            let server = self.server.to_string();
+            if source.is_connect() {
+                Error::Unreachable { server, source }
+            } else {
+                Error::Interrupted { server, source }
+            }
+        })
+    }
+
+    fn post(&self, path: &str, body: &impl Serialize) -> Result<RequestBuilder, Error> {
+        let body = serde_json::to_vec(body).map_err(Error::NotEncodable)?;
+        let request = self.http.request(Method::POST, self.url(path));
+        Ok(request.header(CONTENT_TYPE, "application/json").body(body))
+    }
+
+    /// `path` under the server's address, which may have a path of its own.
+    fn url(&self, path: &str) -> Url {
+        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+        let mut url = self.server.clone();
+        url.set_path(&format!("{}/{path}", self.server.path().trim_end_matches('/')));
+        url.set_query(query);
+        url
+    }
+}

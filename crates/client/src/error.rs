@@ -1,0 +1,73 @@
+use std::time::Duration;
+
+use steadfast_wire::{ErrorCode, Outcome, Problem};
+
+/// Why a call has no answer of the kind it asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The server said no, and why.
+    #[error("{}: {} ({})", .0.title, .0.detail, .0.code)]
+    Refused(Box<Problem>),
+    /// The request has no JSON form: nothing was sent.
+    #[error("the request cannot be written as JSON")]
+    NotEncodable(#[source] serde_json::Error),
+    /// No connection came about: nothing was sent.
+    #[error("cannot reach {server}; is it running, and is this its address?")]
+    Unreachable {
+        /// The server's address, as given.
+        server: String,
+        /// What the connection failed with.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The request was sent, at least in part, and its answer was lost or did not come in time.
+    #[error("the connection to {server} ended before the answer")]
+    Interrupted {
+        /// The server's address, as given.
+        server: String,
+        /// What broke.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// An answer came that this API never gives, most likely from something between client and server.
+    #[error("an unexpected answer with status {status}: {reason}")]
+    Unexpected {
+        /// Its HTTP status.
+        status: u16,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// The problem's code, when the server refused with one that this version knows.
+    pub fn code(&self) -> Option<ErrorCode> {
+        self.problem().and_then(|problem| ErrorCode::parse(&problem.code))
+    }
+
+    /// The problem, when the server refused.
+    pub fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Refused(problem) => Some(problem),
+            Self::NotEncodable(_)
+            | Self::Unreachable { .. }
+            | Self::Interrupted { .. }
+            | Self::Unexpected { .. } => None,
+        }
+    }
+
+    /// When the server asked to be tried again, from now.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.problem()?.retry_after_ms.map(Duration::from_millis)
+    }
+
+    /// What the failed call may have left behind: [`Outcome::None`] is certain, nothing happened.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            // Without the member the request was a read, which changes nothing.
+            Self::Refused(problem) => problem.outcome.unwrap_or(Outcome::None),
+            Self::NotEncodable(_) | Self::Unreachable { .. } => Outcome::None,
+            Self::Interrupted { .. } | Self::Unexpected { .. } => Outcome::Unknown,
+        }
+    }
+}

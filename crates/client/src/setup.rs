@@ -1,0 +1,57 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Url;
+use rustls::crypto::ring;
+use rustls::{ClientConfig, RootCertStore};
+
+/// The longest a connection attempt may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest a call may take: the server's own longest wait, 30 s, and as much again.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The address is not one of an HTTP server.
+    #[error("{0:?} is not the address of a server; give one such as http://127.0.0.1:8080")]
+    InvalidServer(String),
+    /// The TLS library refused its configuration.
+    #[error("TLS could not be set up")]
+    Tls(#[source] rustls::Error),
+    /// The HTTP client could not be built.
+    #[error("the HTTP client could not be built")]
+    Http(#[source] reqwest::Error),
+}
+
+/// The server's address, checked.
+pub(crate) fn server_url(server: &str) -> Result<Url, SetupError> {
+    match Url::parse(server) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
+        Ok(_) | Err(_) => Err(SetupError::InvalidServer(server.to_owned())),
+    }
+}
+
+/// Connections to it, with no proxy and no redirects followed.
+pub(crate) fn http_client(server: &Url) -> Result<reqwest::Client, SetupError> {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls(server).map_err(SetupError::Tls)?)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(CALL_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build()
+        .map_err(SetupError::Http)
+}
+
+/// Trusts what the platform trusts. Its certificates are read only where they are needed.
+fn tls(server: &Url) -> Result<ClientConfig, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    if server.scheme() == "https" {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    }
+    Ok(ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}

@@ -1,0 +1,138 @@
+//! Where `http` jobs of a test are delivered to: an endpoint in the test's own process that holds every
+//! answer until the test lets it go. With it a test keeps jobs at a barrier, and counts how often each ran.
+
+use std::future::IntoFuture;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use steadfast_domain::JobId;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::eventually::eventually;
+
+/// The endpoint. It serves while this lives.
+#[derive(Debug)]
+pub struct Gate {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    _serving: JoinSet<std::io::Result<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// One permit lets one delivery through; closed, it lets everything through.
+    passes: Semaphore,
+    deliveries: Mutex<Vec<Delivery>>,
+}
+
+/// One request that the gate got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The job it belongs to: `Steadfast-Job-Id`.
+    pub job: JobId,
+    /// Its attempt: `Steadfast-Attempt`.
+    pub attempt: u32,
+    /// Whether the same job was being delivered already when it came: a double run.
+    pub overlaps: bool,
+    /// Where it is.
+    pub fate: Fate,
+}
+
+/// What became of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// The gate holds its answer.
+    Held,
+    /// It was answered 200.
+    Answered,
+    /// The server closed its connection while the gate held the answer.
+    Abandoned,
+}
+
+impl Gate {
+    /// A gate that holds every answer until [`let_pass`](Self::let_pass) or [`open`](Self::open).
+    pub async fn closed() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("a bound listener has an address");
+        let shared = Arc::new(Shared { passes: Semaphore::new(0), deliveries: Mutex::default() });
+        let router = Router::new().fallback(deliver).with_state(Arc::clone(&shared));
+        let mut serving = JoinSet::new();
+        serving.spawn(axum::serve(listener, router).into_future());
+        Self { address, shared, _serving: serving }
+    }
+
+    /// The payload of an `http` job that is delivered here.
+    pub fn payload(&self) -> Value {
+        json!({ "url": format!("http://{}/deliver", self.address) })
+    }
+
+    /// Answers `count` deliveries, held ones first.
+    pub fn let_pass(&self, count: usize) {
+        self.shared.passes.add_permits(count);
+    }
+
+    /// Answers everything, from now on at once.
+    pub fn open(&self) {
+        self.shared.passes.close();
+    }
+
+    /// Every delivery so far, in the order of arrival.
+    pub fn deliveries(&self) -> Vec<Delivery> {
+        self.shared.deliveries.lock().clone()
+    }
+
+    /// Deliveries whose answer is held.
+    pub fn held(&self) -> usize {
+        self.shared.deliveries.lock().iter().filter(|delivery| delivery.fate == Fate::Held).count()
+    }
+
+    /// Waits until exactly `count` answers are held.
+    pub async fn until_held(&self, count: usize) {
+        let what = format!("{count} deliveries held at the gate");
+        eventually(&what, || std::future::ready((self.held() == count).then_some(()))).await;
+    }
+}
+
+async fn deliver(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> StatusCode {
+    let Some((job, attempt)) = identity(&headers) else { return StatusCode::BAD_REQUEST };
+    let mut arrived = Arrived::record(&shared, job, attempt);
+    if let Ok(pass) = shared.passes.acquire().await {
+        pass.forget();
+    }
+    arrived.fate = Fate::Answered;
+    StatusCode::OK
+}
+
+fn identity(headers: &HeaderMap) -> Option<(JobId, u32)> {
+    let text = |name: &str| headers.get(name)?.to_str().ok();
+    Some((text("steadfast-job-id")?.parse().ok()?, text("steadfast-attempt")?.parse().ok()?))
+}
+
+/// A delivery under way. The server's hanging up drops the future that owns it, which records that.
+struct Arrived<'a> {
+    shared: &'a Shared,
+    index: usize,
+    fate: Fate,
+}
+
+impl<'a> Arrived<'a> {
+    fn record(shared: &'a Shared, job: JobId, attempt: u32) -> Self {
+        let mut deliveries = shared.deliveries.lock();
+        let overlaps = deliveries.iter().any(|other| other.job == job && other.fate == Fate::Held);
+        deliveries.push(Delivery { job, attempt, overlaps, fate: Fate::Held });
+        Self { shared, index: deliveries.len() - 1, fate: Fate::Abandoned }
+    }
+}
+
+impl Drop for Arrived<'_> {
+    fn drop(&mut self) {
+        self.shared.deliveries.lock()[self.index].fate = self.fate;
+    }
+}

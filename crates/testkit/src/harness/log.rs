@@ -1,0 +1,45 @@
+use std::io::{BufRead, BufReader, Read};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+use serde_json::Value;
+
+/// What a process has written so far, line by line.
+#[derive(Debug, Clone, Default)]
+pub struct Log {
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Log {
+    /// Reads `pipe` to its end on a thread of its own, so that the process never waits for a reader.
+    pub(super) fn follow(pipe: impl Read + Send + 'static) -> (Self, JoinHandle<()>) {
+        let log = Self::default();
+        let lines = Arc::clone(&log.lines);
+        let reader = std::thread::spawn(move || {
+            let mut pipe = BufReader::new(pipe);
+            let mut line = Vec::new();
+            while pipe.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
+                lines.lock().push(String::from_utf8_lossy(&line).trim_end().to_owned());
+                line.clear();
+            }
+        });
+        (log, reader)
+    }
+
+    /// Everything written so far.
+    pub fn text(&self) -> String {
+        self.lines.lock().join("\n")
+    }
+
+    /// The structured events with this message, oldest first, whether their fields are flattened or not.
+    pub fn events(&self, message: &str) -> Vec<Value> {
+        let lines = self.lines.lock();
+        let events = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let fields = events.map(|event| match event.get("fields") {
+            Some(fields) => fields.clone(),
+            None => event,
+        });
+        fields.filter(|fields| fields.get("message").and_then(Value::as_str) == Some(message)).collect()
+    }
+}

@@ -1,0 +1,123 @@
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::Instant;
+
+use super::Log;
+use crate::eventually::within;
+
+/// How a process ended.
+#[derive(Debug)]
+pub struct Exit {
+    /// Its exit code, unless a signal ended it.
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// Everything it wrote to standard output.
+    pub stdout: String,
+    /// Everything it wrote to standard error.
+    pub stderr: String,
+    /// From the call that waited to its end.
+    pub took: Duration,
+}
+
+impl Exit {
+    /// Both streams, for the text of a failing assertion.
+    pub fn output(&self) -> String {
+        format!("--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr)
+    }
+
+    /// This exit, if the code is `code`.
+    ///
+    /// # Panics
+    /// When it is another, with everything the process wrote.
+    #[track_caller]
+    pub fn expect_code(self, code: i32) -> Self {
+        assert_eq!((self.code, self.signal), (Some(code), None), "the exit code\n{}", self.output());
+        self
+    }
+}
+
+/// A child process whose output is read as it comes. Dropping it kills it and waits for its end: no test
+/// leaves a process behind.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    stdout: Log,
+    stderr: Log,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Process {
+    /// Starts `command` with both outputs read and an empty input.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        let (stdout, out_reader) = Log::follow(child.stdout.take().expect("stdout is piped"));
+        let (stderr, err_reader) = Log::follow(child.stderr.take().expect("stderr is piped"));
+        Self { child, stdout, stderr, readers: vec![out_reader, err_reader] }
+    }
+
+    /// What it has written to standard output.
+    pub const fn stdout(&self) -> &Log {
+        &self.stdout
+    }
+
+    /// What it has written to standard error.
+    pub const fn stderr(&self) -> &Log {
+        &self.stderr
+    }
+
+    /// Its process id, which stays its own until its end has been waited for.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal; to a process that has ended, nothing happens.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        // Not yet waited for, so the id cannot be another process's: at worst it names a zombie.
+        kill_process(pid, signal).expect("a child that was not waited for can be signalled");
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.status().is_none()
+    }
+
+    /// Waits for its end, at most `time`.
+    pub async fn exit_within(&mut self, time: Duration) -> Option<Exit> {
+        let begun = Instant::now();
+        let status = within(time, || std::future::ready(self.status())).await?;
+        let took = begun.elapsed();
+        // The pipes end with the process, and so do their readers.
+        for reader in self.readers.drain(..) {
+            reader.join().expect("a log reader does not panic");
+        }
+        Some(Exit {
+            code: status.code(),
+            signal: status.signal(),
+            stdout: self.stdout.text(),
+            stderr: self.stderr.text(),
+            took,
+        })
+    }
+
+    fn status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the state of a child can be read")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only when its end has been waited for already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,180 @@
+//! The history checker: what clients were told, held against what a server has in the end.
+//!
+//! ```text
+//!   begin() ─▶ Mark (a tag on the job) ─▶ submit ─▶ told(mark, …)
+//!                                                        │
+//!   jobs in the store, deliveries at the gate ──▶ check ─┴─▶ violations
+//! ```
+//!
+//! Every submit carries a mark of its own as a tag, so that the checker finds what a request left behind
+//! even when its answer was lost. A mark whose answer never came counts as lost, whatever stopped it.
+
+#[cfg(test)]
+mod tests;
+mod violation;
+
+use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
+use steadfast_client::{Client, Error, JobFilter};
+use steadfast_domain::JobId;
+use steadfast_wire::{JobDocument, Outcome};
+pub use violation::Violation;
+
+use crate::gate::Delivery;
+
+/// The tag that carries the mark.
+pub const MARK_TAG: &str = "mark";
+const PAGE_JOBS: usize = 1_000;
+
+/// What every submit of a test sent and was told. Shared by its clients.
+#[derive(Debug, Default)]
+pub struct History {
+    sent: Mutex<BTreeMap<Mark, Sent>>,
+}
+
+/// Names one submit: the value of [`MARK_TAG`] on each of its jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark(u64);
+
+#[derive(Debug)]
+struct Sent {
+    jobs: usize,
+    told: Told,
+}
+
+/// What the client of one submit was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// Accepted, as these jobs.
+    Accepted(Vec<JobId>),
+    /// Refused, with nothing left behind.
+    Refused,
+    /// Nothing certain: `"outcome":"unknown"`, or no answer at all.
+    Unknown,
+}
+
+/// What there is in the end.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Evidence<'a> {
+    /// Every job of the store.
+    pub jobs: &'a [JobDocument],
+    /// Every delivery at the gate that the test's `http` jobs go to, if it has one.
+    pub deliveries: Option<&'a [Delivery]>,
+    /// Jobs that graceful stops handed back or let checkpoint, once for each time: such runs are in no
+    /// job's account.
+    pub handed_back: &'a [JobId],
+}
+
+/// What jobs must have come to when the history is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// Every job has ended.
+    Ended,
+    /// Every job has ended, or waits for its turn; none is `processing`.
+    AtRest,
+    /// Any state.
+    Any,
+}
+
+impl std::fmt::Display for Mark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Told {
+    /// What a failed submit tells its sender.
+    pub fn by_error(error: &Error) -> Self {
+        match error.outcome() {
+            Outcome::None => Self::Refused,
+            Outcome::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl History {
+    /// Nothing sent yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The mark of a submit of `jobs` jobs about to be sent.
+    pub fn begin(&self, jobs: usize) -> Mark {
+        let mut sent = self.sent.lock();
+        let mark = Mark(sent.len() as u64);
+        sent.insert(mark, Sent { jobs, told: Told::Unknown });
+        mark
+    }
+
+    /// Remembers what its sender was told.
+    pub fn told(&self, mark: Mark, told: Told) {
+        self.sent.lock().get_mut(&mark).expect("marks come from begin").told = told;
+    }
+
+    /// The jobs of every accepted submit.
+    pub fn accepted(&self) -> Vec<JobId> {
+        let sent = self.sent.lock();
+        let told = sent.values().map(|sent| &sent.told);
+        told.flat_map(|told| if let Told::Accepted(ids) = told { ids.clone() } else { Vec::new() }).collect()
+    }
+
+    /// How many submits were told what `which` picks.
+    pub fn count(&self, which: impl Fn(&Told) -> bool) -> usize {
+        self.sent.lock().values().filter(|sent| which(&sent.told)).count()
+    }
+
+    /// Holds what was told against what there is. Empty when every promise was kept.
+    pub fn check(&self, evidence: Evidence<'_>, expected: Expected) -> Vec<Violation> {
+        let mut violations = Vec::new();
+        let mut by_mark: BTreeMap<Mark, Vec<&JobDocument>> = BTreeMap::new();
+        for job in evidence.jobs {
+            violations.extend(violation::of_state(job, expected));
+            violations.extend(violation::of_runs(job, evidence));
+            match mark_of(job) {
+                Some(mark) => by_mark.entry(mark).or_default().push(job),
+                None => violations.push(Violation::Invented { job: job.id }),
+            }
+        }
+        let sent = self.sent.lock();
+        for (mark, sent) in sent.iter() {
+            let found = by_mark.remove(mark).unwrap_or_default();
+            violations.extend(violation::of_answer(*mark, sent.jobs, &sent.told, &found));
+        }
+        let strangers = by_mark.into_values().flatten();
+        violations.extend(strangers.map(|job| Violation::Invented { job: job.id }));
+        violations
+    }
+
+    /// Checks that every promise was kept.
+    ///
+    /// # Panics
+    /// When one was not, naming each violation.
+    #[track_caller]
+    pub fn assert_kept(&self, evidence: Evidence<'_>, expected: Expected) {
+        let violations = self.check(evidence, expected);
+        let listed: Vec<String> = violations.iter().map(ToString::to_string).collect();
+        assert!(violations.is_empty(), "{} promises broken:\n{}", listed.len(), listed.join("\n"));
+    }
+}
+
+fn mark_of(job: &JobDocument) -> Option<Mark> {
+    job.tags.get(MARK_TAG)?.parse().ok().map(Mark)
+}
+
+/// Every job that a server has, newest first.
+///
+/// # Panics
+/// When it cannot be read.
+pub async fn all_jobs(client: &Client) -> Vec<JobDocument> {
+    let mut jobs = Vec::new();
+    let mut filter = JobFilter { limit: Some(PAGE_JOBS), ..JobFilter::default() };
+    loop {
+        let page = client.jobs(&filter).await.unwrap_or_else(|error| panic!("the list: {error}"));
+        jobs.extend(page.jobs);
+        match page.next_cursor {
+            Some(cursor) => filter.cursor = Some(cursor),
+            None => return jobs,
+        }
+    }
+}
