@@ -17,6 +17,8 @@ mod client;
 mod deliver;
 mod failure;
 mod request;
+#[cfg(test)]
+mod tests;
 
 use async_trait::async_trait;
 use steadfast_domain::{InvalidField, RawJson};

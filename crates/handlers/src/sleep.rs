@@ -102,3 +102,83 @@ fn checkpoint(end: Instant) -> Option<RawJson> {
 fn whole_ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn json(text: &str) -> RawJson {
+        RawJson::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_payload_is_whole_milliseconds_up_to_the_longest_attempt() {
+        for good in [r#"{"ms":0}"#, r#"{"ms":604800000}"#] {
+            assert_eq!(Sleep.check(&json(good)), Ok(()), "{good}");
+        }
+        for (bad, pointer) in [
+            ("{}", "#/payload/ms"),
+            ("7", "#/payload"),
+            (r#"{"ms":604800001}"#, "#/payload/ms"),
+            (r#"{"ms":-1}"#, "#/payload/ms"),
+            (r#"{"ms":1.5}"#, "#/payload/ms"),
+            (r#"{"ms":1e999999}"#, "#/payload/ms"),
+            (r#"{"ms":"1"}"#, "#/payload/ms"),
+            (r#"{"ms":1,"s":2}"#, "#/payload/s"),
+        ] {
+            let faults = Sleep.check(&json(bad)).unwrap_err();
+            assert_eq!(faults.iter().map(|f| f.pointer.as_str()).collect::<Vec<_>>(), [pointer], "{bad}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_sleeps_the_time_asked_for_and_reports() {
+        let (begun, reports) = (Instant::now(), RefCell::new(Vec::new()));
+        let report = |progress: RawJson| reports.borrow_mut().push(progress);
+        let finish = sleep(SECOND * 2, SECOND * 2, pending(), report).await;
+        assert_eq!(finish, Ok(Finish::Completed(None)));
+        assert_eq!(begun.elapsed(), SECOND * 2);
+        let expected =
+            [500, 1_000, 1_500].map(|ms| json(&format!(r#"{{"done":{ms},"total":2000,"unit":"ms"}}"#)));
+        assert_eq!(*reports.borrow(), expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stopped_it_leaves_the_rest_and_goes_on_with_it() {
+        let stopped = async {
+            tokio::time::sleep(Duration::from_micros(700_500)).await;
+            StopReason::Shutdown
+        };
+        let begun = Instant::now();
+        let Ok(Finish::Yield { checkpoint: Some(left) }) = sleep(SECOND, SECOND, stopped, |_| ()).await
+        else {
+            panic!("it yields")
+        };
+        assert!(begun.elapsed() < SECOND);
+
+        let left = rest(SECOND, Some(&left));
+        assert!(left < SECOND - Duration::from_millis(699), "{left:?}");
+        sleep(SECOND, left, pending(), |_| ()).await.unwrap();
+        assert!(begun.elapsed() >= SECOND, "an interrupted sleep is not shorter");
+        assert!(begun.elapsed() <= SECOND + Duration::from_millis(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn told_before_it_begins_it_leaves_everything() {
+        let finish = sleep(SECOND, SECOND, ready(StopReason::Cancelled), |_| ()).await;
+        assert_eq!(finish, Ok(Finish::Yield { checkpoint: Some(json(r#"{"remaining_ms":1000}"#)) }));
+    }
+
+    #[test]
+    fn a_checkpoint_never_lengthens_the_sleep() {
+        assert_eq!(rest(SECOND, None), SECOND);
+        assert_eq!(rest(SECOND, Some(&json(r#"{"remaining_ms":5000}"#))), SECOND);
+        assert_eq!(rest(SECOND, Some(&json(r#"{"cursor":7}"#))), SECOND);
+        assert_eq!(rest(SECOND, Some(&json(r#"{"remaining_ms":0}"#))), Duration::ZERO);
+    }
+}

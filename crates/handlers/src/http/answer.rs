@@ -152,3 +152,81 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     }
     httpdate::parse_http_date(text).ok()?.duration_since(now).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::HeaderValue;
+    use steadfast_domain::limits;
+
+    use super::*;
+
+    #[test]
+    fn every_status_has_its_verdict() {
+        for code in 100..=999 {
+            let expected = match code {
+                200..=299 => Verdict::Delivered,
+                408 | 425 | 429 | 500..=599 => Verdict::Retry,
+                _ => Verdict::Permanent,
+            };
+            assert_eq!(verdict(StatusCode::from_u16(code).unwrap()), expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_wait_is_asked_for_in_seconds_or_as_a_date() {
+        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        let asked = |text: &'static str| {
+            retry_after(&HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(text))]), now)
+        };
+        let seconds = |n| Some(Duration::from_secs(n));
+        assert_eq!(asked("120"), seconds(120));
+        assert_eq!(asked(" 0 "), seconds(0));
+        assert_eq!(asked("99999999999999999999999"), seconds(u64::MAX));
+        assert_eq!(asked("Sun, 06 Nov 1994 08:50:37 GMT"), seconds(60));
+        assert_eq!(asked("Sunday, 06-Nov-94 08:50:37 GMT"), seconds(60));
+        assert_eq!(asked("Sun Nov  6 08:50:37 1994"), seconds(60));
+        for text in ["", "-1", "1.5", "soon", "Sun, 06 Nov 1994 08:48:37 GMT"] {
+            assert_eq!(asked(text), None, "{text}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), now), None);
+    }
+
+    #[test]
+    fn a_body_is_text_where_it_reads_as_text() {
+        let text = |bytes: &[u8], whole| body_text(bytes.to_vec(), whole);
+        assert_eq!(text("é\r\n\t".as_bytes(), true), ("é\r\n\t".to_owned(), "utf-8"));
+        assert_eq!(text(b"", true), (String::new(), "utf-8"));
+        assert_eq!(text(&[0xff, 0xfe], true), ("//4=".to_owned(), "base64"));
+        assert_eq!(text(b"a\0b", true), ("YQBi".to_owned(), "base64"));
+        let half = &"né".as_bytes()[..2];
+        assert_eq!(text(half, false), ("n".to_owned(), "utf-8"), "a cut character is left out");
+        assert_eq!(text(half, true), ("bsM=".to_owned(), "base64"), "a broken one is not");
+    }
+
+    #[test]
+    fn the_largest_report_is_a_result() {
+        let value = HeaderValue::from_str(&"\"".repeat(HEADER_BYTES_MAX)).unwrap();
+        let headers: HeaderMap = KEPT_HEADERS
+            .into_iter()
+            .map(|name| (name.parse::<reqwest::header::HeaderName>().unwrap(), value.clone()))
+            .collect();
+        for bytes in [vec![b'"'; BODY_BYTES_MAX], vec![0; BODY_BYTES_MAX]] {
+            let (body, body_encoding) = body_text(bytes, false);
+            let headers = kept_headers(&headers);
+            assert_eq!(headers.len(), KEPT_HEADERS.len());
+            let report = Report { status: 200, headers, body, body_encoding, body_truncated: true };
+            assert!(RawJson::encode(&report).unwrap().len_bytes() <= limits::RESULT_BYTES_MAX);
+        }
+    }
+
+    #[test]
+    fn a_header_too_long_to_keep_is_left_out_whole() {
+        let long = HeaderValue::from_str(&"x".repeat(HEADER_BYTES_MAX + 1)).unwrap();
+        let headers = HeaderMap::from_iter([
+            (reqwest::header::LOCATION, long),
+            (reqwest::header::ETAG, HeaderValue::from_static("\"v1\"")),
+            (reqwest::header::SET_COOKIE, HeaderValue::from_static("secret")),
+        ]);
+        assert_eq!(kept_headers(&headers), BTreeMap::from([("etag", "\"v1\"".to_owned())]));
+    }
+}

@@ -52,15 +52,16 @@ pub(super) fn send_failure(endpoint: &Endpoint, error: &reqwest::Error) -> Failu
     Failure::retryable("no_answer", format!("the connection to {endpoint} ended before a whole answer"))
 }
 
-/// The first `E` among the causes of `error`, inside I/O errors too: those hide what they wrap.
+/// The innermost `E` among the causes of `error`. An I/O error that wraps another names that one's cause
+/// as its own source and would hide it, so it is opened.
 fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
-    let mut next = Some(error);
+    let (mut next, mut innermost) = (Some(error), None);
     while let Some(error) = next {
-        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if let Some(found) = wrapped.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref()) {
-            return Some(found);
-        }
-        next = error.source();
+        innermost = error.downcast_ref().or(innermost);
+        next = match error.downcast_ref().and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
     }
-    None
+    innermost
 }

@@ -125,8 +125,7 @@ fn read_header(name: &str, value: &RawValue) -> Result<(HeaderName, HeaderValue)
         return Err("is set by the server");
     }
     let value: String = serde_json::from_str(value.get()).map_err(|_| "must be a string")?;
-    let value =
-        HeaderValue::from_str(&value).map_err(|_| "must be visible ASCII characters, spaces and tabs")?;
+    let value = HeaderValue::from_str(&value).map_err(|_| "must not hold control characters")?;
     Ok((name, value))
 }
 
@@ -153,4 +152,152 @@ fn is_json(content_type: &HeaderValue) -> bool {
     let essence = content_type.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
     let essence = essence.trim().to_ascii_lowercase();
     essence.ends_with("/json") || essence.ends_with("+json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(payload: &serde_json::Value) -> Result<Delivery, Vec<InvalidField>> {
+        Delivery::read(&RawJson::encode(payload).unwrap())
+    }
+
+    fn pointers(payload: serde_json::Value) -> Vec<String> {
+        let faults = read(&payload).map(|_| ()).unwrap_err();
+        faults.into_iter().map(|fault| fault.pointer).collect()
+    }
+
+    fn body_of(payload: &str) -> (Option<String>, Option<HeaderValue>) {
+        let delivery = Delivery::read(&RawJson::parse(payload).unwrap()).unwrap();
+        (delivery.body, delivery.headers.get(CONTENT_TYPE).cloned())
+    }
+
+    #[test]
+    fn only_a_url_is_required() {
+        let delivery = read(&serde_json::json!({"url": "http://example.com/hook"})).unwrap();
+        assert_eq!(delivery.method, Method::POST);
+        assert!(delivery.headers.is_empty());
+        assert_eq!(delivery.body, None);
+    }
+
+    #[test]
+    fn a_url_is_absolute_http_short_and_without_credentials() {
+        let long = format!("http://example.com/{}", "x".repeat(URL_BYTES_MAX));
+        for url in [
+            "",
+            "/hook",
+            "example.com/hook",
+            "ftp://example.com/",
+            "file:///etc/passwd",
+            "http://",
+            "http://a b/",
+            "http://1.2.3.256/",
+            "http://user@example.com/",
+            "http://user:secret@example.com/",
+            "http://:secret@example.com/",
+            &long,
+        ] {
+            assert_eq!(pointers(serde_json::json!({ "url": url })), ["#/payload/url"], "{url}");
+        }
+        assert_eq!(pointers(serde_json::json!({})), ["#/payload/url"]);
+        assert_eq!(pointers(serde_json::json!({"url": 7})), ["#/payload/url"]);
+    }
+
+    #[test]
+    fn a_fault_in_a_url_does_not_repeat_its_password() {
+        let faults = read(&serde_json::json!({"url": "http://user:swordfish@example.com/"})).unwrap_err();
+        assert!(!faults[0].detail.contains("swordfish"));
+    }
+
+    #[test]
+    fn methods_are_a_closed_list() {
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"] {
+            let delivery = read(&serde_json::json!({"url": "http://a/", "method": method})).unwrap();
+            assert_eq!(delivery.method, method);
+        }
+        for method in ["get", "CONNECT", "TRACE", "", "GET / HTTP/1.1\r\n"] {
+            let payload = serde_json::json!({"url": "http://a/", "method": method});
+            assert_eq!(pointers(payload), ["#/payload/method"], "{method}");
+        }
+    }
+
+    #[test]
+    fn headers_that_frame_route_or_identify_are_refused() {
+        for name in RESERVED_HEADERS.into_iter().chain(["Host", "Steadfast-Job-Id", "steadfast-other"]) {
+            let payload = serde_json::json!({"url": "http://a/", "headers": {name: "x"}});
+            assert_eq!(pointers(payload), [format!("#/payload/headers/{name}")], "{name}");
+        }
+    }
+
+    #[test]
+    fn headers_are_strings_with_valid_names_and_values() {
+        let payload = serde_json::json!({"url": "http://a/", "headers": {
+            "a b": "x", "a/b": "x", "x-cr": "a\r\nHost: b", "x-n": 7, "x-null": null, "x-ok": "é\t",
+        }});
+        let expected = ["a%20b", "a~1b", "x-cr", "x-n", "x-null"].map(|t| format!("#/payload/headers/{t}"));
+        assert_eq!(pointers(payload), expected);
+        for headers in [serde_json::json!([]), serde_json::json!("x")] {
+            let payload = serde_json::json!({"url": "http://a/", "headers": headers});
+            assert_eq!(pointers(payload), ["#/payload/headers"]);
+        }
+    }
+
+    #[test]
+    fn headers_are_bounded_and_unique() {
+        let many = |n: usize| -> serde_json::Value {
+            (0..n).map(|n| (format!("x-{n}"), serde_json::Value::from("v"))).collect()
+        };
+        assert!(read(&serde_json::json!({"url": "http://a/", "headers": many(HEADERS_MAX)})).is_ok());
+        for headers in [many(HEADERS_MAX + 1), serde_json::json!({"x": "v".repeat(HEADERS_BYTES_MAX)})] {
+            let payload = serde_json::json!({"url": "http://a/", "headers": headers});
+            assert_eq!(pointers(payload), ["#/payload/headers"]);
+        }
+        let payload = serde_json::json!({"url": "http://a/", "headers": {"Accept": "a", "accept": "b"}});
+        assert_eq!(pointers(payload), ["#/payload/headers/accept"]);
+    }
+
+    #[test]
+    fn a_body_is_json_as_it_was_written() {
+        let json = Some(HeaderValue::from_static("application/json"));
+        for text in [r#"{"n": 1e999999,  "s":"\u0000"}"#, r#""text""#, "7", "false", "[]"] {
+            let (body, content_type) = body_of(&format!(r#"{{"url":"http://a/","body":{text}}}"#));
+            assert_eq!((body.as_deref(), content_type), (Some(text), json.clone()));
+        }
+        assert_eq!(body_of(r#"{"url":"http://a/","body":null}"#), (None, None));
+    }
+
+    #[test]
+    fn a_string_of_another_media_type_is_sent_as_its_text() {
+        let with_type = |media: &str, body: &str| {
+            let headers = format!(r#"{{"Content-Type":"{media}"}}"#);
+            body_of(&format!(r#"{{"url":"http://a/","headers":{headers},"body":{body}}}"#)).0
+        };
+        assert_eq!(with_type("text/plain", r#""a\nb""#).as_deref(), Some("a\nb"));
+        assert_eq!(with_type("text/csv; charset=utf-8", r#""a;b""#).as_deref(), Some("a;b"));
+        assert_eq!(with_type("Application/JSON; charset=utf-8", r#""a\nb""#).as_deref(), Some(r#""a\nb""#));
+        assert_eq!(with_type("application/cloudevents+json", r#""a""#).as_deref(), Some(r#""a""#));
+        assert_eq!(with_type("application/xml", r#"{"a":1}"#).as_deref(), Some(r#"{"a":1}"#));
+    }
+
+    #[test]
+    fn text_that_no_encoding_can_hold_is_a_fault() {
+        let text = r#"{"url":"http://a/","headers":{"content-type":"text/plain"},"body":"\ud800"}"#;
+        let faults = Delivery::read(&RawJson::parse(text).unwrap()).unwrap_err();
+        assert_eq!(faults[0].pointer, "#/payload/body");
+    }
+
+    #[test]
+    fn what_asks_only_for_something_carries_nothing() {
+        for method in ["GET", "HEAD"] {
+            let payload = serde_json::json!({"url": "http://a/", "method": method, "body": {}});
+            assert_eq!(pointers(payload), ["#/payload/body"]);
+        }
+    }
+
+    #[test]
+    fn every_fault_is_told_at_once() {
+        let payload = serde_json::json!({"url": "x", "method": "x", "headers": 1, "timeout": 3});
+        let expected = ["url", "method", "headers", "timeout"].map(|name| format!("#/payload/{name}"));
+        assert_eq!(pointers(payload), expected);
+    }
 }
