@@ -1,5 +1,7 @@
 //! The seam that every job kind implements: [`JobHandler`], and what an attempt may use.
 
+mod reports;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -7,8 +9,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use steadfast_domain::{Invalid, InvalidField, Job, KindName, RawJson, limits};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
+
+pub(crate) use reports::Reports;
 
 /// Runs the jobs of one kind.
 ///
@@ -94,21 +98,7 @@ pub struct JobContext {
     deadline: Instant,
     draining: watch::Receiver<bool>,
     stop: watch::Receiver<Option<StopReason>>,
-    reports: Reports,
-}
-
-/// What an attempt tells its pool while it runs.
-#[derive(Debug, Clone)]
-pub(crate) struct Reports {
-    pub(crate) progress: watch::Sender<Option<RawJson>>,
-    pub(crate) checkpoints: mpsc::Sender<CheckpointRequest>,
-}
-
-/// A checkpoint to be stored, and where to say that it is.
-#[derive(Debug)]
-pub(crate) struct CheckpointRequest {
-    pub(crate) checkpoint: RawJson,
-    pub(crate) stored: oneshot::Sender<Result<(), CheckpointError>>,
+    reports: Arc<Reports>,
 }
 
 /// Why a checkpoint is not stored.
@@ -131,7 +121,7 @@ impl JobContext {
         deadline: Instant,
         draining: watch::Receiver<bool>,
         stop: watch::Receiver<Option<StopReason>>,
-        reports: Reports,
+        reports: Arc<Reports>,
     ) -> Self {
         Self { job, deadline, draining, stop, reports }
     }
@@ -185,17 +175,14 @@ impl JobContext {
     /// written at a bounded rate, and may be lost.
     pub fn progress(&self, progress: RawJson) -> Result<(), Invalid> {
         let progress = progress.within("the progress report", limits::PROGRESS_BYTES_MAX)?;
-        self.reports.progress.send_replace(Some(progress));
+        self.reports.progress(progress);
         Ok(())
     }
 
     /// Stores what the next attempt is to find if this one is cut off. Durable on `Ok`; costs a commit.
     pub async fn checkpoint(&self, checkpoint: RawJson) -> Result<(), CheckpointError> {
         let checkpoint = checkpoint.within("the checkpoint", limits::CHECKPOINT_BYTES_MAX)?;
-        let (stored, answer) = oneshot::channel();
-        let request = CheckpointRequest { checkpoint, stored };
-        self.reports.checkpoints.send(request).await.map_err(|_| CheckpointError::ClaimLost)?;
-        answer.await.unwrap_or(Err(CheckpointError::ClaimLost))
+        self.reports.checkpoint(checkpoint).await
     }
 }
 

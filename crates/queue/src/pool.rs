@@ -1,13 +1,49 @@
-//! The worker pool: claims jobs, runs their handlers, settles them.
+//! Claims jobs, runs their handlers, and tells the store how they ended.
+//!
+//! ```text
+//!  hints ─▶ listening ─▶ Slots ─▶ claiming ──▶ Attempts ──▶ settling ─▶ store
+//!                                    │         (the table)      ▲
+//!                                    ▼              ▲           │ a verdict for each
+//!                               supervision ── one for each attempt, beside its handler
+//!                                    │
+//!                                    ▼ on the handlers' runtime
+//!                                JobHandler ── progress, checkpoints ──▶ renewing ─▶ store
+//! ```
+//!
+//! Everything held is in one table: an entry is made when a claim is answered and goes when its settlement
+//! is. Whoever changes an entry under the table's lock decides; so a handler's late result, a time limit and a
+//! hand-back cannot disagree.
+//!
+//! **Invariants.** A slot is reserved before a claim and free again only after the settlement's answer. After a
+//! claim is sent nothing cancellable happens until its jobs are in the table. A settlement is tried until the
+//! store answers or results are no longer taken.
 
+mod attempt;
+mod attempts;
+mod claiming;
 mod config;
+mod hand_back;
+mod listening;
+mod renewing;
 mod report;
+mod settling;
+mod slots;
+mod supervision;
+mod verdict;
 
+use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use steadfast_lifecycle::Phases;
+use parking_lot::Mutex;
+use steadfast_domain::KindName;
+use steadfast_lifecycle::{Phases, Tasks};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use config::{PoolConfig, PoolQueue};
 pub use report::PoolReport;
@@ -16,38 +52,129 @@ use crate::handler::Handlers;
 use crate::hub::EventHub;
 use crate::metrics::PoolMetrics;
 use crate::store::JobStore;
+use attempts::Attempts;
+use renewing::Renewals;
+use slots::Slots;
 
-/// Runs jobs.
+/// Where a test built with the feature `failpoints` may stop or kill the process, in the order of a job's
+/// way through the pool: jobs are claimed and none has begun; a settlement is about to be sent; it is
+/// answered; the hand-back is about to begin; it is answered.
+#[cfg(feature = "failpoints")]
+pub const FAILPOINTS: [&str; 5] = [
+    "pool::claim::after",
+    "pool::settle::before",
+    "pool::settle::after",
+    "pool::hand_back::before",
+    "pool::hand_back::after",
+];
+
+/// Runs jobs, from the start of a process to its hand-back. Dropped without one it cuts its handlers off
+/// and leaves their claims behind, as a crash would.
 pub struct WorkerPool {
-    _store: Arc<dyn JobStore>,
+    pool: Arc<Pool>,
+    claiming: JoinHandle<()>,
+    _cut_on_drop: DropGuard,
+}
+
+/// What the pool's loops and supervisors share.
+struct Pool {
+    config: PoolConfig,
+    store: Arc<dyn JobStore>,
+    handlers: Handlers,
+    /// Every kind with a handler: no other is ever claimed.
+    kinds: Arc<[KindName]>,
+    hub: Arc<EventHub>,
+    phases: Phases,
+    handlers_runtime: Handle,
+    metrics: PoolMetrics,
+    /// The loops and the supervisors.
+    tasks: Tasks,
+    slots: Arc<Slots>,
+    attempts: Attempts,
+    renewals: Renewals,
+    /// A cancel was hinted for a claim that is not in the table: perhaps not yet.
+    early_cancel: AtomicBool,
+    /// Tells handlers that the server drains.
+    draining: watch::Sender<bool>,
+    /// Results are no longer taken.
+    cut: CancellationToken,
+    /// What has become of attempts since the drain began.
+    report: Mutex<PoolReport>,
 }
 
 impl WorkerPool {
-    /// Starts the pool. Its own loops run on the current runtime, handlers on `handlers_runtime`.
+    /// Starts to claim and run jobs. The pool's own loops run on the current runtime, handlers on
+    /// `handlers_runtime`, so that one which blocks its thread stops neither time limits nor renewals.
+    ///
+    /// It follows `phases`: from `LameDuck` on it claims nothing and tells its handlers that the server
+    /// drains, in `Cancelling` it stops them with
+    /// [`StopReason::Shutdown`](crate::handler::StopReason::Shutdown), in `Handback` it takes no more results.
     pub fn start(
         config: PoolConfig,
         store: Arc<dyn JobStore>,
         handlers: Handlers,
         hub: Arc<EventHub>,
         phases: Phases,
-        handlers_runtime: tokio::runtime::Handle,
+        handlers_runtime: Handle,
         metrics: PoolMetrics,
     ) -> Self {
-        let _ = (config, handlers, hub, phases, handlers_runtime, metrics);
-        Self { _store: store }
+        let hints = store.hints();
+        let kinds = handlers.kinds().cloned().collect();
+        let slots = Slots::new(config.concurrency, &config.queues);
+        let pool = Arc::new(Pool {
+            config,
+            store,
+            handlers,
+            kinds,
+            hub,
+            phases,
+            handlers_runtime,
+            metrics,
+            tasks: Tasks::new(),
+            slots,
+            attempts: Attempts::default(),
+            renewals: Renewals::default(),
+            early_cancel: AtomicBool::new(false),
+            draining: watch::Sender::new(false),
+            cut: CancellationToken::new(),
+            report: Mutex::default(),
+        });
+        pool.tasks.spawn("pool phases", listening::follow_phases(Arc::clone(&pool)));
+        pool.tasks.spawn("pool hints", listening::listen(Arc::clone(&pool), hints));
+        pool.tasks.spawn("pool renewals", renewing::renew(Arc::clone(&pool)));
+        pool.tasks.spawn("pool settlements", settling::settle(Arc::clone(&pool)));
+        let claiming = pool.tasks.spawn("pool claims", claiming::claim_jobs(Arc::clone(&pool)));
+        let cut_on_drop = pool.cut.clone().drop_guard();
+        Self { pool, claiming, _cut_on_drop: cut_on_drop }
     }
 
-    /// How many handlers run.
+    /// How many attempts run, those being settled not counted.
     pub fn running(&self) -> usize {
-        0
+        self.pool.attempts.running()
     }
 
-    /// Waits for a moment when no attempt runs and none is being settled.
-    pub async fn idle(&self) {}
+    /// Waits for a moment when no attempt runs, none is being settled, and none is being claimed.
+    pub async fn idle(&self) {
+        self.pool.slots.idle().await;
+    }
 
-    /// Hands back what still runs, never later than `deadline`.
-    pub async fn hand_back(self, deadline: Instant, rest_after: Duration) -> PoolReport {
-        let _ = (deadline, rest_after);
-        PoolReport::default()
+    /// Cuts off what runs, waits at most 1 s for the ends, and then hands back all of it in one call: at once
+    /// what has ended, after `rest_after` what has not. Results that came before but are not stored yet are
+    /// part of the same call. Takes no longer than until `deadline`; what could not be committed by then is
+    /// named as unsettled.
+    pub async fn hand_back(mut self, deadline: Instant, rest_after: Duration) -> PoolReport {
+        self.pool.cut();
+        self.pool.wait_for_ends(deadline).await;
+        // A claim that is still unanswered is given up: its store returns the jobs to their queue. Whatever
+        // was answered is in the table.
+        self.claiming.abort();
+        let _ = (&mut self.claiming).await;
+        self.pool.hand_back_all(deadline, rest_after).await
+    }
+}
+
+impl fmt::Debug for WorkerPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerPool").field("running", &self.running()).finish_non_exhaustive()
     }
 }

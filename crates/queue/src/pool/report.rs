@@ -7,7 +7,7 @@ pub struct PoolReport {
     pub finished: u64,
     /// Jobs whose attempt yielded since then: queued again, with their checkpoint.
     pub checkpointed: Vec<JobId>,
-    /// Jobs cut off and handed back after their attempt had really ended: claimable at once.
+    /// Jobs handed back without a checkpoint after their attempt had really ended: claimable at once.
     pub handed_back: Vec<JobId>,
     /// Jobs handed back while their handler still ran: claimable once this process is gone.
     pub abandoned: Vec<JobId>,

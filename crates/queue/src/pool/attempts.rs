@@ -1,0 +1,125 @@
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::attempt::Attempt;
+use super::slots::Slot;
+use super::verdict::Verdict;
+use crate::store::{ClaimId, Settlement};
+
+/// Every claim that this process holds, from before its handler starts until its settlement is answered.
+/// Bounded by the slots: each entry owns one.
+#[derive(Debug, Default)]
+pub(super) struct Attempts {
+    table: Mutex<Table>,
+    /// A verdict waits to be settled.
+    decided: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    held: HashMap<ClaimId, Held>,
+    to_settle: VecDeque<ClaimId>,
+    /// From now on no result is taken.
+    cut: bool,
+}
+
+/// A claim and where its attempt is.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) attempt: Arc<Attempt>,
+    pub(super) stage: Stage,
+    _slot: Slot,
+}
+
+/// Where an attempt is between its claim and the answer to its settlement.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// Its handler runs, or may run.
+    Running,
+    /// It ended in time; the store is to be told, or is being told.
+    Decided(Verdict),
+    /// Its handler ended when results were no longer taken, or never began.
+    Over,
+}
+
+impl Attempts {
+    /// Enters a claim. `false` when results are no longer taken: its handler must not begin.
+    pub(super) fn begin(&self, attempt: Arc<Attempt>, slot: Slot) -> bool {
+        let mut table = self.table.lock();
+        let runs = !table.cut;
+        let stage = if runs { Stage::Running } else { Stage::Over };
+        table.held.insert(attempt.id, Held { attempt, stage, _slot: slot });
+        runs
+    }
+
+    /// Takes the attempt's verdict, to be settled. `false` when results are no longer taken.
+    pub(super) fn decide(&self, id: ClaimId, verdict: Verdict) -> bool {
+        let mut table = self.table.lock();
+        let taken = !table.cut;
+        let Some(held) = table.held.get_mut(&id) else { return false };
+        if taken {
+            held.stage = Stage::Decided(verdict);
+            table.to_settle.push_back(id);
+            self.decided.notify_one();
+        }
+        taken
+    }
+
+    /// The attempt's handler has really ended, too late for its result.
+    pub(super) fn over(&self, id: ClaimId) {
+        if let Some(held) = self.table.lock().held.get_mut(&id) {
+            held.stage = Stage::Over;
+        }
+    }
+
+    /// Verdicts that nobody is settling yet, oldest first.
+    pub(super) fn take_decided(&self, max: usize) -> Vec<Settlement> {
+        let mut table = self.table.lock();
+        let table = &mut *table;
+        let count = table.to_settle.len().min(max);
+        let next = table.to_settle.drain(..count);
+        next.filter_map(|id| match &table.held.get(&id)?.stage {
+            Stage::Decided(verdict) => Some(Settlement { id, end: verdict.end.clone() }),
+            Stage::Running | Stage::Over => None,
+        })
+        .collect()
+    }
+
+    /// Waits for a verdict since the last call returned.
+    pub(super) async fn decided(&self) {
+        self.decided.notified().await;
+    }
+
+    /// The store has answered: the claim is no longer held.
+    pub(super) fn release(&self, id: ClaimId) -> Option<Held> {
+        self.table.lock().held.remove(&id)
+    }
+
+    /// Takes no more results. What is decided already stays so.
+    pub(super) fn cut(&self) {
+        self.table.lock().cut = true;
+    }
+
+    /// Gives up every claim held.
+    pub(super) fn release_all(&self) -> Vec<Held> {
+        let mut table = self.table.lock();
+        table.to_settle.clear();
+        table.held.drain().map(|(_, held)| held).collect()
+    }
+
+    pub(super) fn get(&self, id: ClaimId) -> Option<Arc<Attempt>> {
+        self.table.lock().held.get(&id).map(|held| Arc::clone(&held.attempt))
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Attempt>> {
+        self.table.lock().held.values().map(|held| Arc::clone(&held.attempt)).collect()
+    }
+
+    pub(super) fn running(&self) -> usize {
+        let table = self.table.lock();
+        table.held.values().filter(|held| matches!(held.stage, Stage::Running)).count()
+    }
+}

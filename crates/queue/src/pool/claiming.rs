@@ -1,0 +1,138 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use steadfast_lifecycle::Phase;
+use tokio::time::Instant;
+
+use super::Pool;
+use super::attempt::Attempt;
+use super::slots::{Reservation, Slot};
+use super::supervision::supervise;
+use super::verdict::Verdict;
+use crate::handler::Reports;
+use crate::store::{ClaimRequest, Claimed, Owner, StoreError, Want};
+
+/// The first pause before a queue is looked at without a hint.
+const POLL_FIRST: Duration = Duration::from_secs(1);
+/// The longest such pause: what a lost hint can cost.
+const POLL_MAX: Duration = Duration::from_secs(5);
+
+/// Claims jobs for free slots until the server is in [`Phase::LameDuck`] or results are no longer taken.
+pub(super) async fn claim_jobs(pool: Arc<Pool>) {
+    let mut poll = Poll::new();
+    // Looked at before each claim and never during one: a claim, once sent, is waited for, or its jobs would
+    // be processing with nobody to run them.
+    while pool.claims() {
+        match pool.slots.reserve() {
+            Some(reservation) => match pool.claim(reservation).await {
+                Ok(0) => {}
+                Ok(_) => poll.found_work(),
+                Err(error) => {
+                    poll.failed(&error);
+                    pool.wait_for_poll(&mut poll).await;
+                }
+            },
+            None => {
+                tokio::select! {
+                    biased;
+                    () = pool.claims_end() => {}
+                    () = pool.slots.changed() => {}
+                    () = pool.wait_for_poll(&mut poll) => {}
+                }
+            }
+        }
+    }
+}
+
+/// When to look without a hint.
+struct Poll {
+    pause: Duration,
+    at: Instant,
+    failing: bool,
+}
+
+impl Poll {
+    fn new() -> Self {
+        Self { pause: POLL_FIRST, at: Instant::now() + POLL_FIRST, failing: false }
+    }
+
+    fn found_work(&mut self) {
+        *self = Self::new();
+    }
+
+    fn failed(&mut self, error: &StoreError) {
+        if !self.failing {
+            tracing::warn!(%error, "jobs cannot be claimed; it is tried again until they can");
+        }
+        self.failing = true;
+        self.at = self.at.min(Instant::now() + POLL_FIRST);
+    }
+
+    fn polled(&mut self) {
+        self.pause = (self.pause * 2).min(POLL_MAX);
+        self.at = Instant::now() + self.pause;
+    }
+}
+
+impl Pool {
+    fn claims(&self) -> bool {
+        self.phases.current() < Phase::LameDuck && !self.cut.is_cancelled()
+    }
+
+    async fn claims_end(&self) {
+        tokio::select! {
+            _ = self.phases.at_least(Phase::LameDuck) => {}
+            () = self.cut.cancelled() => {}
+        }
+    }
+
+    /// Waits for the next poll, or for the end of claiming, and then takes every queue for ready.
+    async fn wait_for_poll(&self, poll: &mut Poll) {
+        tokio::select! {
+            biased;
+            () = self.claims_end() => return,
+            () = tokio::time::sleep_until(poll.at) => {}
+        }
+        poll.polled();
+        self.slots.all_ready();
+    }
+
+    /// One claim for the reserved slots; how many jobs it found. Slots without a job are free again.
+    async fn claim(self: &Arc<Self>, reservation: Reservation) -> Result<usize, StoreError> {
+        let Reservation { queue, slots } = reservation;
+        let max = slots.len();
+        let want = Want { queue: queue.clone(), kinds: Some(Arc::clone(&self.kinds)), share: max };
+        let owner = Owner::Process(self.config.boot);
+        let request = ClaimRequest { owner, wants: vec![want], max, lease: self.config.lease };
+        let asked = Instant::now();
+        let claimed = self.store.claim(request).await?;
+        fail::fail_point!("pool::claim::after");
+        let found = claimed.len();
+        for (claimed, slot) in claimed.into_iter().zip(slots) {
+            self.begin(claimed, slot, asked);
+        }
+        self.look_for_early_cancels();
+        self.slots.claimed(&queue, max, found);
+        Ok(found)
+    }
+
+    /// Makes an attempt of a claim that was asked for at `asked`.
+    fn begin(self: &Arc<Self>, claimed: Claimed, slot: Slot, asked: Instant) {
+        let reports = Reports::new(Arc::clone(&self.renewals.wake));
+        let attempt = Attempt::new(claimed, asked, reports);
+        if !self.attempts.begin(Arc::clone(&attempt), slot) {
+            return;
+        }
+        // Entered first, looked second: whoever stops all attempts has either seen this one or is seen here.
+        if self.phases.current() >= Phase::Cancelling {
+            self.attempts.decide(attempt.id, Verdict::hand_back("handed_back"));
+            return;
+        }
+        if let Some(started_at) = attempt.job.started_at {
+            let waited = started_at.since(attempt.job.run_at);
+            self.metrics.wait_seconds.observe(waited.as_secs_f64());
+        }
+        self.hub.report_processing(attempt.id.job, attempt.job.attempt);
+        self.tasks.spawn("attempt", supervise(Arc::clone(self), attempt));
+    }
+}

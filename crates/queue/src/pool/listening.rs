@@ -1,0 +1,68 @@
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use steadfast_lifecycle::Phase;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::Pool;
+use crate::handler::StopReason;
+use crate::store::{ClaimId, Hint};
+
+/// Passes on the store's hints until results are no longer taken.
+pub(super) async fn listen(pool: Arc<Pool>, mut hints: Receiver<Hint>) {
+    loop {
+        let hint = tokio::select! {
+            biased;
+            () = pool.cut.cancelled() => return,
+            hint = hints.recv() => hint,
+        };
+        match hint {
+            Ok(Hint::Ready(queue)) => pool.slots.ready(&queue),
+            Ok(Hint::Queues) => pool.slots.all_ready(),
+            Ok(Hint::CancelRequested(claim)) => pool.cancel(claim),
+            Ok(Hint::Changed(_)) => {}
+            Err(RecvError::Lagged(missed)) => {
+                tracing::debug!(missed, "the pool lagged behind the store's hints");
+                pool.slots.all_ready();
+                pool.renewals.renew_all();
+            }
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Does to the attempts what each phase of a drain means for them.
+pub(super) async fn follow_phases(pool: Arc<Pool>) {
+    let phases = async {
+        pool.phases.at_least(Phase::LameDuck).await;
+        pool.draining.send_replace(true);
+        pool.phases.at_least(Phase::Cancelling).await;
+        for attempt in pool.attempts.all() {
+            attempt.stop(StopReason::Shutdown);
+        }
+        pool.phases.at_least(Phase::Handback).await;
+        pool.cut();
+    };
+    tokio::select! {
+        biased;
+        () = pool.cut.cancelled() => {}
+        () = phases => {}
+    }
+}
+
+impl Pool {
+    fn cancel(&self, claim: ClaimId) {
+        match self.attempts.get(claim) {
+            Some(attempt) => attempt.stop(StopReason::Cancelled),
+            None => self.early_cancel.store(true, Ordering::Release),
+        }
+    }
+
+    /// After a claim's jobs are in the table: a cancel may have been hinted before they were.
+    pub(super) fn look_for_early_cancels(&self) {
+        if self.early_cancel.swap(false, Ordering::AcqRel) {
+            self.renewals.renew_all();
+        }
+    }
+}

@@ -1,0 +1,135 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::Instant;
+
+use super::Pool;
+use super::attempt::Attempt;
+use super::verdict::{Ended, verdict};
+use crate::handler::{CANCEL_GRACE, Failure, Finish, JobContext, StopReason};
+
+/// How long an aborted handler may take to end. One that blocks its thread ends when it likes: it is not
+/// waited for any longer.
+pub(super) const END_WAIT: Duration = Duration::from_secs(1);
+
+type Running = JoinHandle<Result<Finish, Failure>>;
+
+/// Sees one attempt from its start to its verdict. It runs beside the handler, not around it, so that a
+/// handler which blocks its thread cannot keep its own time limit, or a stop, from being seen.
+pub(super) async fn supervise(pool: Arc<Pool>, attempt: Arc<Attempt>) {
+    let mut running = pool.run_handler(&attempt);
+    pool.metrics.running.inc();
+    let ended = tokio::select! {
+        biased;
+        () = pool.cut.cancelled() => None,
+        ended = watch(&attempt, &mut running) => Some(ended),
+    };
+    pool.metrics.running.dec();
+    pool.metrics.run_seconds.observe(attempt.started.elapsed().as_secs_f64());
+    let taken = match ended {
+        Some(ended) => pool.decide(&attempt, ended).await,
+        None => false,
+    };
+    if !taken {
+        cut_off(&mut running).await;
+        if running.is_finished() {
+            pool.attempts.over(attempt.id);
+        }
+    }
+    attempt.reports.close();
+}
+
+/// Watches the handler, the clock, the lease and the stop signal until the attempt has ended one way or
+/// the other.
+async fn watch(attempt: &Attempt, running: &mut Running) -> Ended {
+    let deadline = attempt.deadline();
+    let mut stops = attempt.stops();
+    let mut cut_off_at = None;
+    loop {
+        // A drain has its own budget; every other stop has the same grace.
+        if attempt.stop_reason().is_some_and(|reason| reason != StopReason::Shutdown) {
+            cut_off_at.get_or_insert_with(|| Instant::now() + CANCEL_GRACE);
+        }
+        let first = attempt.fence_at().map_or(deadline, |fence_at| fence_at.min(deadline));
+        tokio::select! {
+            biased;
+            joined = &mut *running => return ended(attempt, joined),
+            _ = stops.changed() => continue,
+            () = tokio::time::sleep_until(cut_off_at.unwrap_or(first)) => {}
+        }
+        let now = Instant::now();
+        if cut_off_at.is_some_and(|at| at <= now) {
+            cut_off(running).await;
+            return Ended::CutOff;
+        }
+        if deadline <= now {
+            attempt.stop(StopReason::Timeout);
+        }
+        if attempt.fence_at().is_some_and(|at| at <= now) {
+            attempt.stop(StopReason::LeaseLost);
+        }
+    }
+}
+
+fn ended(attempt: &Attempt, joined: Result<Result<Finish, Failure>, JoinError>) -> Ended {
+    match joined {
+        Ok(returned) => Ended::Returned(returned),
+        Err(error) if error.is_panic() => {
+            let (job, kind) = (attempt.id.job, &attempt.job.kind);
+            tracing::error!(%job, %kind, %error, "a handler panicked");
+            Ended::Panicked
+        }
+        Err(_) => Ended::CutOff,
+    }
+}
+
+async fn cut_off(running: &mut Running) {
+    running.abort();
+    if !running.is_finished() {
+        // Whether it ends in time is asked by `is_finished`.
+        let _ = tokio::time::timeout(END_WAIT, running).await;
+    }
+}
+
+impl Pool {
+    /// Starts the attempt's handler on the handlers' runtime. Its panic, wherever in the handler, is the
+    /// task's, and the task's answer is the handler's.
+    fn run_handler(&self, attempt: &Arc<Attempt>) -> Running {
+        let handler = self.handlers.get(&attempt.job.kind).cloned();
+        let context = JobContext::new(
+            Arc::clone(&attempt.job),
+            attempt.deadline(),
+            self.draining.subscribe(),
+            attempt.stops(),
+            Arc::clone(&attempt.reports),
+        );
+        self.handlers_runtime.spawn(async move {
+            match handler {
+                Some(handler) => handler.run(context).await,
+                None => Err(Failure::retryable("unknown_kind", "this server does not run jobs of this kind")),
+            }
+        })
+    }
+
+    /// Gives the attempt its verdict, to be settled. `false` when it came too late.
+    async fn decide(&self, attempt: &Attempt, ended: Ended) -> bool {
+        let mut verdict = verdict(&attempt.job, ended, attempt.stop_reason(), rand::random());
+        if let Some(checkpoint) = verdict.checkpoint.take() {
+            tokio::select! {
+                biased;
+                () = self.cut.cancelled() => return false,
+                stored = attempt.reports.checkpoint(checkpoint) => if let Err(error) = stored {
+                    tracing::warn!(job = %attempt.id.job, %error, "the checkpoint of a late attempt is not stored");
+                }
+            }
+        }
+        let outcome = verdict.outcome;
+        let taken = self.attempts.decide(attempt.id, verdict);
+        if taken {
+            let (queue, kind) = (attempt.job.queue.as_str(), attempt.job.kind.as_str());
+            self.metrics.attempts.with_label_values(&[queue, kind, outcome]).inc();
+        }
+        taken
+    }
+}
