@@ -178,6 +178,11 @@ impl Server {
         &mut self.process
     }
 
+    /// Its log: what it writes to standard error.
+    pub const fn log(&self) -> &Log {
+        self.process.stderr()
+    }
+
     /// What it is started with, for another process beside it.
     pub const fn given(&self) -> &Given {
         &self.given
@@ -227,7 +232,7 @@ impl Server {
     /// Waits for an event in its log and returns its fields.
     pub async fn until_logged(&self, message: &str) -> Value {
         let what = format!("{message:?} in the log\n{}", self.output());
-        eventually(&what, || std::future::ready(self.process.stderr().events(message).pop())).await
+        eventually(&what, || std::future::ready(self.log().events(message).pop())).await
     }
 
     /// Everything it has written, for the text of a failing assertion.
@@ -251,19 +256,13 @@ fn client_of(address: SocketAddr) -> Client {
 
 /// The address that a starting server logs.
 async fn listening(process: &mut Process) -> SocketAddr {
-    let found = eventually("a line that says where the server listens", || {
+    let found = eventually("an event that says where the server listens", || {
         let running = process.is_running();
-        let events =
-            process.stderr().events("listening").into_iter().chain(process.stdout().events("listening"));
-        let address = events.filter_map(|event| event.get("address")?.as_str()?.parse().ok()).next();
-        std::future::ready(match address {
-            Some(address) => Some(Ok(address)),
-            None if running => None,
-            None => Some(Err(())),
-        })
+        let address = process.stderr().events("listening").first().map(|event| event["address"].clone());
+        std::future::ready(if address.is_some() || !running { Some(address) } else { None })
     });
-    match found.await {
-        Ok(address) => address,
-        Err(()) => panic!("the server ended as it started\n{}", process.stderr().text()),
-    }
+    let Some(address) = found.await else {
+        panic!("the server ended as it started\n{}", process.stderr().text());
+    };
+    address.as_str().and_then(|text| text.parse().ok()).expect("the event's field address is one")
 }

@@ -16,12 +16,15 @@ mod violation;
 use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
-use steadfast_client::{Client, Error, JobFilter};
-use steadfast_domain::JobId;
-use steadfast_wire::{JobDocument, Outcome};
+use serde_json::{Value, json};
+use steadfast_client::{Client, Error, JobFilter, SubmitOptions};
+use steadfast_domain::{JobId, RawJson};
+use steadfast_wire::{BatchRequest, JobDocument, Outcome, SubmitRequest};
 pub use violation::Violation;
 
+use crate::eventually::eventually;
 use crate::gate::Delivery;
+use crate::raw::RawAnswer;
 
 /// The tag that carries the mark.
 pub const MARK_TAG: &str = "mark";
@@ -83,7 +86,34 @@ impl std::fmt::Display for Mark {
     }
 }
 
+impl Mark {
+    /// The job of this kind that carries the mark.
+    pub fn job(self, kind: &str, payload: &Value) -> SubmitRequest {
+        SubmitRequest {
+            kind: kind.to_owned(),
+            payload: Some(RawJson::encode(payload).expect("a JSON value is a payload")),
+            tags: BTreeMap::from([(MARK_TAG.to_owned(), self.to_string())]),
+            ..SubmitRequest::default()
+        }
+    }
+
+    /// The same as the body of a raw request.
+    pub fn body(self, kind: &str, payload: &Value) -> String {
+        serde_json::to_string(&self.job(kind, payload)).expect("a request has a JSON form")
+    }
+}
+
 impl Told {
+    /// What a whole answer to the submit of one job tells its sender.
+    pub fn by_answer(answer: &RawAnswer) -> Self {
+        let body = answer.json();
+        match body["id"].as_str().and_then(|id| id.parse().ok()) {
+            Some(id) if matches!(answer.status, 200 | 202) => Self::Accepted(vec![id]),
+            _ if body["outcome"] == json!("none") => Self::Refused,
+            _ => Self::Unknown,
+        }
+    }
+
     /// What a failed submit tells its sender.
     pub fn by_error(error: &Error) -> Self {
         match error.outcome() {
@@ -110,6 +140,33 @@ impl History {
     /// Remembers what its sender was told.
     pub fn told(&self, mark: Mark, told: Told) {
         self.sent.lock().get_mut(&mark).expect("marks come from begin").told = told;
+    }
+
+    /// Submits one marked job and remembers what it was told.
+    pub async fn submit(&self, client: &Client, kind: &str, payload: &Value) -> Result<JobDocument, Error> {
+        let mark = self.begin(1);
+        let submitted = client.submit(&mark.job(kind, payload), &SubmitOptions::default()).await;
+        self.told(
+            mark,
+            submitted.as_ref().map_or_else(Told::by_error, |done| Told::Accepted(vec![done.job.id])),
+        );
+        submitted.map(|done| done.job)
+    }
+
+    /// Submits `count` marked jobs as one batch and remembers what it was told.
+    pub async fn submit_batch(
+        &self,
+        client: &Client,
+        kind: &str,
+        payload: &Value,
+        count: usize,
+    ) -> Result<Vec<JobId>, Error> {
+        let mark = self.begin(count);
+        let batch = BatchRequest { jobs: vec![mark.job(kind, payload); count] };
+        let submitted = client.submit_batch(&batch, None).await;
+        let ids = submitted.map(|done| done.jobs.into_iter().map(|job| job.id).collect::<Vec<_>>());
+        self.told(mark, ids.as_ref().map_or_else(Told::by_error, |ids| Told::Accepted(ids.clone())));
+        ids
     }
 
     /// The jobs of every accepted submit.
@@ -177,4 +234,16 @@ pub async fn all_jobs(client: &Client) -> Vec<JobDocument> {
             None => return jobs,
         }
     }
+}
+
+/// Waits until no job is left that has not ended.
+///
+/// # Panics
+/// When some are left after a long time.
+pub async fn until_all_ended(client: &Client) {
+    let live = async || {
+        let queues = client.queues().await.ok()?.queues;
+        (queues.iter().map(|queue| queue.jobs).sum::<u64>() == 0).then_some(())
+    };
+    eventually("every job has ended", live).await;
 }

@@ -32,14 +32,10 @@ impl Log {
         self.lines.lock().join("\n")
     }
 
-    /// The structured events with this message, oldest first, whether their fields are flattened or not.
+    /// The structured events with this message, oldest first.
     pub fn events(&self, message: &str) -> Vec<Value> {
         let lines = self.lines.lock();
         let events = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let fields = events.map(|event| match event.get("fields") {
-            Some(fields) => fields.clone(),
-            None => event,
-        });
-        fields.filter(|fields| fields.get("message").and_then(Value::as_str) == Some(message)).collect()
+        events.filter(|event| event["message"] == message).collect()
     }
 }

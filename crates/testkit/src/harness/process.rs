@@ -4,6 +4,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Log;
@@ -17,9 +18,9 @@ pub struct Exit {
     /// The signal that ended it.
     pub signal: Option<i32>,
     /// Everything it wrote to standard output.
-    pub stdout: String,
+    pub stdout: Log,
     /// Everything it wrote to standard error.
-    pub stderr: String,
+    pub stderr: Log,
     /// From the call that waited to its end.
     pub took: Duration,
 }
@@ -27,7 +28,18 @@ pub struct Exit {
 impl Exit {
     /// Both streams, for the text of a failing assertion.
     pub fn output(&self) -> String {
-        format!("--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr)
+        format!("--- stdout\n{}\n--- stderr\n{}", self.stdout.text(), self.stderr.text())
+    }
+
+    /// The drain's ledger as the log has it: a JSON document.
+    ///
+    /// # Panics
+    /// When there is none, or more than one.
+    pub fn ledger(&self) -> Value {
+        let events = self.stderr.events("drain ledger");
+        assert_eq!(events.len(), 1, "one ledger\n{}", self.output());
+        let document = events[0]["ledger"].as_str().expect("the ledger is a text");
+        serde_json::from_str(document).expect("the text is a JSON document")
     }
 
     /// This exit, if the code is `code`.
@@ -103,8 +115,8 @@ impl Process {
         Some(Exit {
             code: status.code(),
             signal: status.signal(),
-            stdout: self.stdout.text(),
-            stderr: self.stderr.text(),
+            stdout: self.stdout.clone(),
+            stderr: self.stderr.clone(),
             took,
         })
     }
