@@ -1,1 +1,46 @@
-//! x
+//! HTTP: the routes, the layers around them, problem documents, event streams, and the accept loop.
+//!
+//! ```text
+//!  TcpListener ─▶ Connections ─▶ one task per connection (hyper) ─▶ router ─▶ handlers ─▶ Admission
+//!                     │ caps, deadlines, polite close                            │        JobStore (reads)
+//!                     └── Peer: who asks, and on what kind of connection         └─────▶ EventHub (waits)
+//! ```
+//!
+//! The crate decides nothing about jobs: it reads requests, asks [`Admission`](steadfast_queue::Admission),
+//! and writes answers. It names no store, and only `problem.rs` knows which inner error has which status.
+//!
+//! **Invariants.** Whatever a client does, what it holds is bounded: places, slots, body bytes, connections,
+//! and for how long. Nothing waits for room. Every error is a problem document. While the server drains the
+//! listener stays open, and closes last.
+//!
+//! Start with `routes.rs`, which has all routes and layers, then [`Connections`].
+
+mod answer;
+mod app;
+mod body;
+mod config;
+mod connections;
+mod csrf;
+mod drain;
+mod events;
+mod health;
+mod held;
+mod idempotency;
+mod jobs;
+mod limits;
+mod metrics;
+mod pages;
+mod parameters;
+mod prefer;
+mod problem;
+mod queues;
+mod refusals;
+mod routes;
+mod submit;
+mod trace;
+
+pub use app::{App, Services};
+pub use body::ENVELOPE_BYTES_MAX;
+pub use config::Config;
+pub use connections::{ConnectionReport, Connections, Peer, RESERVED_CONNECTIONS};
+pub use routes::router;

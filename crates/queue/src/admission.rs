@@ -74,6 +74,11 @@ impl Admission {
         self.desk.store.durability()
     }
 
+    /// Whether new work is taken at all now: what a submit would be told before anything of it is looked at.
+    pub fn open(&self) -> Result<(), Rejection> {
+        self.desk.open()
+    }
+
     /// Accepts 1 to 1,000 jobs, all or none. `Ok` is durable as [`durability`](Self::durability) says; a
     /// repeat under the same key answers as the first did.
     pub async fn submit(

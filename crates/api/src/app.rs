@@ -1,0 +1,91 @@
+use std::sync::{Arc, OnceLock};
+
+use prometheus::Registry;
+use steadfast_lifecycle::{DrainTrigger, InFlight, Phase, Phases};
+use steadfast_queue::{Admission, EventHub, JobStore};
+
+use crate::body::BodyMemory;
+use crate::config::Config;
+use crate::health::StoreHealth;
+use crate::limits::{Held, Limits};
+use crate::metrics::HttpMetrics;
+use crate::problem::Refused;
+use crate::refusals::Refusals;
+
+/// What serves requests. It serves before the store is open too: until [`App::attach`], whatever needs the
+/// store is answered 503 `starting`.
+pub struct App {
+    pub(crate) config: Config,
+    pub(crate) phases: Phases,
+    pub(crate) drain: DrainTrigger,
+    pub(crate) registry: Registry,
+    pub(crate) metrics: HttpMetrics,
+    pub(crate) limits: Limits,
+    pub(crate) held: Held,
+    pub(crate) body_memory: BodyMemory,
+    pub(crate) refusals: Refusals,
+    pub(crate) store_health: StoreHealth,
+    requests: InFlight,
+    services: OnceLock<Services>,
+}
+
+/// What is behind the routes once the store is open.
+pub struct Services {
+    /// Every change of a job goes through it.
+    pub admission: Arc<Admission>,
+    /// Every read comes from it.
+    pub store: Arc<dyn JobStore>,
+    /// Long polls and streams wait on it.
+    pub hub: Arc<EventHub>,
+}
+
+impl App {
+    /// An app without a store. An error when `registry` has one of the HTTP metrics already.
+    pub fn new(
+        config: Config,
+        phases: Phases,
+        drain: DrainTrigger,
+        registry: Registry,
+    ) -> Result<Arc<Self>, prometheus::Error> {
+        Ok(Arc::new(Self {
+            metrics: HttpMetrics::register(&registry)?,
+            limits: Limits::new(&config),
+            held: Held::new(config.held_max),
+            body_memory: BodyMemory::default(),
+            refusals: Refusals::default(),
+            store_health: StoreHealth::default(),
+            requests: InFlight::new(),
+            services: OnceLock::new(),
+            config,
+            phases,
+            drain,
+            registry,
+        }))
+    }
+
+    /// Puts the store and what is built on it behind the routes. Only the first call has an effect.
+    pub fn attach(&self, services: Services) {
+        if self.services.set(services).is_err() {
+            tracing::error!("services were attached twice; the first ones stay");
+        }
+    }
+
+    /// Unanswered requests that began before the drain. Those that begin later do not keep a drain waiting:
+    /// they are answered as long as the listener is open.
+    pub fn requests(&self) -> &InFlight {
+        &self.requests
+    }
+
+    /// What is behind the routes, or 503 `starting` until the server is ready.
+    pub(crate) fn services(&self) -> Result<&Services, Refused> {
+        match self.services.get() {
+            Some(services) if self.phases.current() > Phase::Starting => Ok(services),
+            _ => Err(Refused::starting()),
+        }
+    }
+
+    /// What is behind the routes, whatever the phase.
+    pub(crate) fn attached(&self) -> Option<&Services> {
+        self.services.get()
+    }
+}

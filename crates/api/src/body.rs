@@ -1,0 +1,135 @@
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request;
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
+use steadfast_lifecycle::Phase;
+use steadfast_wire::ErrorCode;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::app::App;
+use crate::problem::{Refused, Repeat};
+
+/// Bytes of request bodies in memory at once, in all.
+const BODY_MEMORY_BYTES: usize = 256 * 1024 * 1024;
+
+/// What a job's body may have beyond its payload: all other members at their limits, escaped, with room.
+pub const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
+
+/// The memory that request bodies share.
+pub(crate) struct BodyMemory(Arc<Semaphore>);
+
+/// A whole request body of UTF-8 text, and the memory it takes until it is dropped.
+#[derive(Debug)]
+pub(crate) struct JsonBody {
+    bytes: Bytes,
+    _memory: Option<OwnedSemaphorePermit>,
+}
+
+impl Default for BodyMemory {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(BODY_MEMORY_BYTES)))
+    }
+}
+
+impl JsonBody {
+    /// Reads a request's body of at most `bytes_max` bytes. It must be declared as JSON, be whole within the
+    /// body timeout, fit into what is left of the shared memory, and arrive before the server drains.
+    pub(crate) async fn read(app: &App, request: Request, bytes_max: usize) -> Result<Self, Refused> {
+        check_content_type(request.headers())?;
+        let body = request.into_body();
+        if body.size_hint().lower() > bytes_max as u64 {
+            return Err(too_large(bytes_max));
+        }
+        tokio::select! {
+            biased;
+            body = collect(app, body, bytes_max) => body,
+            () = tokio::time::sleep(app.config.body_timeout) => {
+                let detail = "the request's body did not arrive in time";
+                Err(Refused::new(ErrorCode::RequestTimeout, detail).and_close())
+            }
+            _ = app.phases.at_least(Phase::Draining) => Err(drained(app).and_close()),
+        }
+    }
+
+    /// The body's bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The body as text.
+    pub(crate) fn text(&self) -> Result<&str, Refused> {
+        std::str::from_utf8(&self.bytes).map_err(|error| {
+            let at = error.valid_up_to();
+            Refused::new(ErrorCode::MalformedJson, format!("the body is not valid UTF-8 at byte {at}"))
+        })
+    }
+}
+
+async fn collect(app: &App, mut body: Body, bytes_max: usize) -> Result<JsonBody, Refused> {
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    let mut memory: Option<OwnedSemaphorePermit> = None;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            let detail =
+                "the request's body ended before it was whole, or its transfer encoding is not valid";
+            return Err(Refused::new(ErrorCode::MalformedJson, detail).and_close());
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len() + all.len() + data.len() > bytes_max {
+            return Err(too_large(bytes_max));
+        }
+        let more = app.body_memory.take(data.len())?;
+        match &mut memory {
+            Some(memory) => memory.merge(more),
+            None => memory = Some(more),
+        }
+        // A body in one piece, the usual case, is not copied.
+        if first.is_empty() && all.is_empty() {
+            first = data;
+        } else {
+            all.extend_from_slice(&std::mem::take(&mut first));
+            all.extend_from_slice(&data);
+        }
+    }
+    let bytes = if all.is_empty() { first } else { all.freeze() };
+    Ok(JsonBody { bytes, _memory: memory })
+}
+
+impl BodyMemory {
+    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refused> {
+        u32::try_from(bytes)
+            .ok()
+            .and_then(|bytes| Arc::clone(&self.0).try_acquire_many_owned(bytes).ok())
+            .ok_or_else(|| Refused::overloaded("bytes of request bodies").and_close())
+    }
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<(), Refused> {
+    let declared = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let media_type = declared.split(';').next().unwrap_or("").trim();
+    let plain = headers.get(CONTENT_ENCODING).is_none_or(|coding| coding.as_bytes() == b"identity");
+    if media_type.eq_ignore_ascii_case("application/json") && plain {
+        return Ok(());
+    }
+    let detail = "send the body with Content-Type: application/json and without a content encoding";
+    Err(Refused::new(ErrorCode::UnsupportedMediaType, detail))
+}
+
+fn too_large(bytes_max: usize) -> Refused {
+    let detail = format!("the body has more than {bytes_max} bytes, which is the most it may have");
+    Refused::new(ErrorCode::PayloadTooLarge, detail).and_close()
+}
+
+/// What a submit is answered once the server drains.
+fn drained(app: &App) -> Refused {
+    match app.services().map(|services| services.admission.open()) {
+        Ok(Err(rejection)) => Refused::rejected(rejection, Repeat::Safe, true),
+        _ => Refused::starting(),
+    }
+}

@@ -1,0 +1,274 @@
+//! One connection, from its first byte to its polite end.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use socket2::SockRef;
+use steadfast_lifecycle::Tasks;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tower::Service;
+
+use super::peer::Peer;
+use super::socket::{Socket, SocketWatch};
+use super::{Shared, Stage};
+use crate::config::Config;
+
+/// How long a reserved connection lives, its last answer not counted.
+const RESERVED_LIFE: Duration = Duration::from_secs(1);
+/// How long a connection without any request yet may take to bring one when all are closing.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(100);
+/// How often a connection with unread bytes is looked at again when all are closing.
+const CLOSING_LOOK_EVERY: Duration = Duration::from_millis(5);
+/// What is read and thrown away after the last answer, so that closing does not reset the connection under
+/// it (RFC 9112, section 9.6): so many bytes, for so long.
+const DISCARD_BYTES_MAX: usize = 64 * 1024;
+const DISCARD_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// hyper's read and write buffers of one connection.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// Requests at once on one HTTP/2 connection.
+const HTTP2_STREAMS_MAX: u32 = 100;
+const HTTP2_HEADER_BYTES_MAX: u32 = 16 * 1024;
+const HTTP2_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+const HTTP2_PING_EVERY: Duration = Duration::from_secs(20);
+const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// In order, or by the client.
+    Closed,
+    /// By us, since it took too long.
+    Cut,
+}
+
+/// The protocols' settings.
+pub(super) struct Protocols(Builder<Streams>);
+
+impl Protocols {
+    pub(super) fn new(config: &Config, tasks: Tasks, stage: watch::Receiver<Stage>) -> Self {
+        let mut builder = Builder::new(Streams { tasks, stage });
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(config.header_timeout)
+            .max_buf_size(BUFFER_BYTES_MAX);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(HTTP2_STREAMS_MAX)
+            .max_header_list_size(HTTP2_HEADER_BYTES_MAX)
+            .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
+            .max_send_buf_size(BUFFER_BYTES_MAX)
+            .keep_alive_interval(HTTP2_PING_EVERY)
+            .keep_alive_timeout(HTTP2_PING_TIMEOUT);
+        Self(builder)
+    }
+}
+
+/// Runs the streams of HTTP/2 connections as tracked tasks, which end when connections are cut.
+#[derive(Clone)]
+struct Streams {
+    tasks: Tasks,
+    stage: watch::Receiver<Stage>,
+}
+
+impl<F> Executor<F> for Streams
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        let mut stage = self.stage.clone();
+        self.tasks.spawn("HTTP/2 stream", async move {
+            tokio::select! {
+                biased;
+                () = stream => {}
+                _ = stage.wait_for(|stage| *stage == Stage::Cut) => {}
+            }
+        });
+    }
+}
+
+/// Serves a connection to its end.
+pub(super) async fn serve(shared: &Shared, stream: TcpStream, peer: Peer) -> End {
+    let (socket, watch) = Socket::new(stream);
+    let (router, to_requests) = (shared.router.clone(), peer.clone());
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        to_requests.requests(request.version());
+        request.extensions_mut().insert(to_requests.clone());
+        router.clone().call(request)
+    });
+    let mut connection = pin!(shared.protocols.0.serve_connection(TokioIo::new(socket), service));
+    let mut stage = shared.stage.subscribe();
+    let mut keeper = Keeper::new(&shared.app.config, &watch, &peer);
+    let mut look = pin!(sleep_until(keeper.first_look));
+    if *stage.borrow_and_update() > Stage::Serving {
+        stage.mark_changed();
+    }
+    loop {
+        let step = tokio::select! {
+            biased;
+            // hyper has no more to say of an error than that the client broke the protocol or went away.
+            _ = poll_fn(|cx| {
+                let polled = connection.as_mut().poll(cx);
+                if polled.is_pending() && peer.take_go_away() {
+                    connection.as_mut().graceful_shutdown();
+                    return connection.as_mut().poll(cx);
+                }
+                polled
+            }) => break,
+            _ = stage.changed() => keeper.at_stage(*stage.borrow_and_update()),
+            () = look.as_mut() => keeper.look(),
+        };
+        match step {
+            Step::GoOn(next_look) => look.as_mut().reset(next_look),
+            Step::Graceful(next_look) => {
+                connection.as_mut().graceful_shutdown();
+                look.as_mut().reset(next_look);
+            }
+            Step::Stop => break,
+            Step::Reset => {
+                reset(&watch);
+                return End::Cut;
+            }
+            Step::Cut => return End::Cut,
+        }
+    }
+    close_politely(&watch, &mut stage).await;
+    End::Closed
+}
+
+/// What to do with a connection next.
+enum Step {
+    /// Nothing; look again then.
+    GoOn(Instant),
+    /// Let it finish what it does and take nothing more; look again then.
+    Graceful(Instant),
+    /// End it politely.
+    Stop,
+    /// End it at once and throw away what the client does not read.
+    Reset,
+    /// End it at once.
+    Cut,
+}
+
+/// Decides over a connection's life by the clock and by the stage all connections are in.
+struct Keeper<'a> {
+    socket: &'a SocketWatch,
+    peer: &'a Peer,
+    stall_timeout: Duration,
+    opened_at: Instant,
+    first_look: Instant,
+    /// Whether all are closing, and this one has not been told yet.
+    to_be_closed: bool,
+}
+
+impl<'a> Keeper<'a> {
+    fn new(config: &Config, socket: &'a SocketWatch, peer: &'a Peer) -> Self {
+        let opened_at = Instant::now();
+        let patience = match peer.is_reserved() {
+            true => config.header_timeout.min(RESERVED_LIFE),
+            false => config.header_timeout,
+        };
+        Self {
+            socket,
+            peer,
+            stall_timeout: config.stall_timeout,
+            opened_at,
+            first_look: opened_at + patience,
+            to_be_closed: false,
+        }
+    }
+
+    fn at_stage(&mut self, stage: Stage) -> Step {
+        match stage {
+            Stage::Serving => Step::GoOn(self.first_look),
+            // Before its first request a client must not be sent away: it could never ask anything. The
+            // first answer does it.
+            Stage::GoingAway if self.peer.speaks_http2() => Step::Graceful(self.next_look()),
+            Stage::GoingAway => Step::GoOn(self.next_look()),
+            Stage::Closing => {
+                self.to_be_closed = true;
+                self.look()
+            }
+            Stage::Cut => Step::Cut,
+        }
+    }
+
+    fn look(&mut self) -> Step {
+        if self.to_be_closed {
+            return self.close_when_quiet();
+        }
+        if !self.socket.protocol_is_known() && Instant::now() >= self.first_look {
+            return Step::Stop;
+        }
+        if self.socket.blocked_since().is_some_and(|since| since.elapsed() >= self.stall_timeout) {
+            return Step::Reset;
+        }
+        match self.peer.is_reserved() {
+            true => Step::Graceful(self.next_look()),
+            false => Step::GoOn(self.next_look()),
+        }
+    }
+
+    /// hyper closes an idle connection at once when it is told to end, even if a whole request waits in the
+    /// kernel, to which the answer would be lost. So what has come is served first.
+    fn close_when_quiet(&mut self) -> Step {
+        let now = Instant::now();
+        let brings_first = !self.peer.has_requested() && now < self.opened_at + FIRST_REQUEST_GRACE;
+        if brings_first || (self.socket.has_unread_bytes() && !self.peer.speaks_http2()) {
+            return Step::GoOn(now + CLOSING_LOOK_EVERY);
+        }
+        self.to_be_closed = false;
+        Step::Graceful(self.next_look())
+    }
+
+    fn next_look(&self) -> Instant {
+        let next = Instant::now() + self.stall_timeout / 2;
+        if self.socket.protocol_is_known() { next } else { next.min(self.first_look) }
+    }
+}
+
+/// Says that nothing more comes, and reads what the client still sends until it has noticed.
+async fn close_politely(socket: &SocketWatch, stage: &mut watch::Receiver<Stage>) {
+    let Some(mut stream) = socket.take() else { return };
+    let discard = async {
+        if stream.shutdown().await.is_err() {
+            return;
+        }
+        let mut left = DISCARD_BYTES_MAX;
+        let mut bytes = vec![0; 4 * 1024];
+        while left > 0 {
+            match stream.read(&mut bytes).await {
+                Ok(read @ 1..) => left = left.saturating_sub(read),
+                _ => return,
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = discard => {}
+        () = tokio::time::sleep(DISCARD_TIME_MAX) => {}
+        _ = stage.wait_for(|stage| *stage == Stage::Cut) => {}
+    }
+}
+
+/// Closes the socket so that the kernel, too, forgets what the client does not read.
+fn reset(socket: &SocketWatch) {
+    if let Some(stream) = socket.take() {
+        // If it fails, the kernel goes on trying for a while.
+        let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    }
+}

@@ -1,0 +1,67 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::Version;
+
+/// Who sent a request, and over what: an extension of every request that came through
+/// [`Connections`](crate::Connections).
+#[derive(Debug, Clone)]
+pub struct Peer {
+    address: SocketAddr,
+    reserved: bool,
+    connection: Arc<Seen>,
+}
+
+/// What was seen on a connection so far.
+#[derive(Debug, Default)]
+struct Seen {
+    request: AtomicBool,
+    http2: AtomicBool,
+    go_away: AtomicBool,
+}
+
+impl Peer {
+    pub(super) fn new(address: SocketAddr, reserved: bool) -> Self {
+        Self { address, reserved, connection: Arc::default() }
+    }
+
+    /// Whether it is on this machine.
+    pub fn is_loopback(&self) -> bool {
+        self.address.ip().to_canonical().is_loopback()
+    }
+
+    /// Whether the connection is one of those kept for health, metrics, control and the drain.
+    pub(crate) fn is_reserved(&self) -> bool {
+        self.reserved
+    }
+
+    /// Has the client told not to open further streams on this HTTP/2 connection.
+    pub(crate) fn go_away(&self) {
+        self.connection.go_away.store(true, Ordering::Release);
+    }
+
+    /// Notes that a request has come.
+    pub(super) fn requests(&self, version: Version) {
+        self.connection.request.store(true, Ordering::Release);
+        if version == Version::HTTP_2 {
+            self.connection.http2.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether any request has come yet.
+    pub(super) fn has_requested(&self) -> bool {
+        self.connection.request.load(Ordering::Acquire)
+    }
+
+    /// Whether a request has come over HTTP/2.
+    pub(super) fn speaks_http2(&self) -> bool {
+        self.connection.http2.load(Ordering::Acquire)
+    }
+
+    /// Whether [`go_away`](Self::go_away) was called since the last time this was asked.
+    pub(super) fn take_go_away(&self) -> bool {
+        self.connection.go_away.load(Ordering::Acquire)
+            && self.connection.go_away.swap(false, Ordering::AcqRel)
+    }
+}

@@ -1,0 +1,64 @@
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
+use http::header::{HOST, ORIGIN};
+use steadfast_wire::ErrorCode;
+
+use crate::problem::Refused;
+
+/// Refuses changes that a foreign web page asks for through somebody's browser. Browsers say so themselves;
+/// programs send neither header.
+pub(crate) async fn same_origin(request: Request, next: Next) -> Result<Response, Refused> {
+    if !request.method().is_safe() && is_foreign(&request) {
+        let detail = "a change cannot be asked for by a page of another origin";
+        return Err(Refused::new(ErrorCode::Forbidden, detail));
+    }
+    Ok(next.run(request).await)
+}
+
+fn is_foreign(request: &Request) -> bool {
+    let headers = request.headers();
+    if headers.get("sec-fetch-site").is_some_and(|site| site.as_bytes() == b"cross-site") {
+        return true;
+    }
+    let Some(origin) = headers.get(ORIGIN) else { return false };
+    let origin = origin.to_str().ok().and_then(|origin| origin.parse::<http::Uri>().ok());
+    // HTTP/2 names the host in the target, HTTP/1.1 in a header.
+    let host = request.uri().authority().map(|authority| authority.as_str().to_owned());
+    let host = host.or_else(|| headers.get(HOST)?.to_str().ok().map(str::to_owned));
+    let Some((origin, host)) = origin.zip(host) else { return true };
+    let Some(authority) = origin.authority() else { return true };
+    let default_port = if origin.scheme_str() == Some("https") { 443 } else { 80 };
+    let same = authority.as_str().eq_ignore_ascii_case(&host);
+    !same && !format!("{authority}:{default_port}").eq_ignore_ascii_case(&host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+
+    fn foreign(headers: &[(&str, &str)]) -> bool {
+        let mut request = Request::builder().method("POST").uri("/v1/jobs");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        is_foreign(&request.body(Body::empty()).unwrap())
+    }
+
+    #[test]
+    fn programs_and_own_pages_pass() {
+        assert!(!foreign(&[("host", "localhost:8080")]));
+        assert!(!foreign(&[("host", "localhost:8080"), ("origin", "http://localhost:8080")]));
+        assert!(!foreign(&[("host", "jobs.example:80"), ("origin", "http://jobs.example")]));
+        assert!(!foreign(&[("host", "localhost"), ("sec-fetch-site", "same-origin")]));
+    }
+
+    #[test]
+    fn foreign_pages_do_not() {
+        assert!(foreign(&[("host", "localhost:8080"), ("sec-fetch-site", "cross-site")]));
+        assert!(foreign(&[("host", "localhost:8080"), ("origin", "http://evil.example")]));
+        assert!(foreign(&[("host", "localhost:8080"), ("origin", "http://localhost:9090")]));
+        assert!(foreign(&[("host", "localhost:8080"), ("origin", "null")]));
+    }
+}

@@ -1,0 +1,51 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use http::StatusCode;
+use parking_lot::Mutex;
+use steadfast_lifecycle::Phase;
+use steadfast_wire::{Checks, Health, Ready};
+use tokio::time::Instant;
+
+use crate::answer::{Answer, json};
+use crate::app::App;
+use crate::problem::Refused;
+
+/// How long the store may fail to answer before the server counts as not ready.
+const STORE_AWAY_MAX: Duration = Duration::from_secs(5);
+/// How long one look at the store may take.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Since when the store has failed its readiness checks.
+#[derive(Debug, Default)]
+pub(crate) struct StoreHealth(Mutex<Option<Instant>>);
+
+/// `GET /livez` and `/healthz`: the process runs and answers, in every phase.
+pub(crate) async fn live(State(app): State<Arc<App>>) -> Answer {
+    let phase = app.phases.current().as_str().into();
+    json(StatusCode::OK, &Health { status: "alive".into(), phase })
+}
+
+/// `GET /readyz`: whether the server is to get traffic.
+pub(crate) async fn ready(State(app): State<Arc<App>>) -> Answer {
+    let store = store(&app).await;
+    let phase = app.phases.current();
+    if phase == Phase::Ready && store == "ok" {
+        return json(StatusCode::OK, &Ready { status: "ready".into() });
+    }
+    Err(Refused::not_ready(Checks { phase: phase.as_str().into(), store: store.into() }))
+}
+
+/// `ok`, `opening`, or `unavailable` once it has not answered for [`STORE_AWAY_MAX`].
+async fn store(app: &App) -> &'static str {
+    let Some(services) = app.attached() else { return "opening" };
+    let answered = tokio::time::timeout(CHECK_TIMEOUT, services.store.check()).await;
+    let mut away_since = app.store_health.0.lock();
+    if matches!(answered, Ok(Ok(()))) {
+        *away_since = None;
+        return "ok";
+    }
+    let away_for = away_since.get_or_insert_with(Instant::now).elapsed();
+    if away_for >= STORE_AWAY_MAX { "unavailable" } else { "ok" }
+}

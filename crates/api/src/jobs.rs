@@ -1,0 +1,131 @@
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::{Query, State};
+use http::StatusCode;
+use steadfast_domain::{Invalid, Job, JobId, JobState, KindName, QueueName, limits};
+use steadfast_queue::store::{Cancel, ListQuery, StoreError};
+use steadfast_wire::{JobDocument, JobPage};
+
+use crate::answer::{Answer, json};
+use crate::app::{App, Services};
+use crate::held::hold;
+use crate::limits::Place;
+use crate::parameters::{Parameters, PathText, job_id};
+use crate::problem::{Refused, Repeat};
+use crate::trace::WasHeld;
+
+/// Rows of a list page whose request names no limit.
+const LIST_LIMIT_DEFAULT: u64 = 50;
+
+const NAME_ALLOWED: &str = "1 to 64 characters of a-z, 0-9, '.', '_' and '-'";
+const STATE_ALLOWED: &str = "scheduled, queued, processing, retryable, completed, dead, cancelled or expired";
+const TAG_ALLOWED: &str = "key:value";
+const CURSOR_ALLOWED: &str = "the next_cursor of the page before";
+
+/// `GET /v1/jobs/{id}`, held with `?wait_ms=` until the job is terminal.
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    Extension(place): Extension<Place>,
+    path: PathText,
+    query: Query<Vec<(String, String)>>,
+) -> Answer {
+    let services = app.services()?;
+    let id = job_id(path)?;
+    let parameters = Parameters::new(query, &["wait_ms"])?;
+    let wait_ms = parameters.whole("wait_ms", 0, limits::WAIT_MAX.as_millis() as u64)?;
+    let job = match wait_ms {
+        None | Some(0) => read(&app, services, id).await?,
+        Some(ms) => {
+            let slot = app.held.take()?;
+            hold(&app, services, id, Duration::from_millis(ms), slot, &place).await?
+        }
+    };
+    let job = job.ok_or_else(Refused::job_not_found)?;
+    let mut response = json(StatusCode::OK, &JobDocument::full(job))?;
+    if wait_ms.is_some() {
+        response.extensions_mut().insert(WasHeld);
+    }
+    Ok(response)
+}
+
+/// `GET /v1/jobs`.
+pub(crate) async fn list(State(app): State<Arc<App>>, query: Query<Vec<(String, String)>>) -> Answer {
+    let services = app.services()?;
+    let parameters = Parameters::new(query, &["queue", "state", "kind", "tag", "limit", "cursor"])?;
+    let limit = parameters.whole("limit", 1, limits::LIST_LIMIT_MAX as u64)?;
+    let query = ListQuery {
+        queue: parameters.get("queue", QueueName::new, NAME_ALLOWED)?,
+        state: parameters.get("state", JobState::parse, STATE_ALLOWED)?,
+        kind: parameters.get("kind", KindName::new, NAME_ALLOWED)?,
+        tag: parameters.get("tag", tag, TAG_ALLOWED)?,
+        limit: limit.unwrap_or(LIST_LIMIT_DEFAULT) as usize,
+        before: parameters.get("cursor", JobId::from_str, CURSOR_ALLOWED)?,
+    };
+    let page = in_time(&app, services.store.list(&query)).await?;
+    let page = JobPage {
+        jobs: page.jobs.into_iter().map(JobDocument::listed).collect(),
+        next_cursor: page.next.map(|id| id.to_string()),
+    };
+    json(StatusCode::OK, &page)
+}
+
+/// `POST /v1/jobs/{id}/cancel`.
+pub(crate) async fn cancel(State(app): State<Arc<App>>, path: PathText) -> Answer {
+    let services = app.services()?;
+    let id = job_id(path)?;
+    let cancelled = services.admission.cancel(id).await;
+    let status = match cancelled.map_err(|rejection| Refused::rejected(rejection, Repeat::Safe, true))? {
+        Cancel::Done(_) | Cancel::AlreadyTerminal(JobState::Cancelled) => StatusCode::OK,
+        Cancel::Requested => StatusCode::ACCEPTED,
+        Cancel::AlreadyTerminal(state) => {
+            let state = state.as_str();
+            return Err(Refused::state_conflict(
+                state,
+                format!("the job is {state} and cannot be cancelled"),
+            ));
+        }
+        Cancel::NotFound => return Err(Refused::job_not_found()),
+    };
+    changed(&app, services, id, status).await
+}
+
+/// `POST /v1/jobs/{id}/retry`.
+pub(crate) async fn retry(State(app): State<Arc<App>>, path: PathText) -> Answer {
+    let services = app.services()?;
+    let id = job_id(path)?;
+    let reopened = services.admission.reopen(id).await;
+    reopened.map_err(|rejection| Refused::rejected(rejection, Repeat::Unsafe, true))?;
+    changed(&app, services, id, StatusCode::OK).await
+}
+
+/// The job after a change that was done.
+async fn changed(app: &App, services: &Services, id: JobId, status: StatusCode) -> Answer {
+    let job = read(app, services, id).await?.ok_or_else(Refused::job_not_found)?;
+    json(status, &JobDocument::full(job))
+}
+
+/// The job as its store has it.
+pub(crate) async fn read(app: &App, services: &Services, id: JobId) -> Result<Option<Job>, Refused> {
+    Ok(in_time(app, services.store.get(&[id])).await?.pop().flatten())
+}
+
+/// What the store answers within the server's own time limit.
+pub(crate) async fn in_time<T>(
+    app: &App,
+    answer: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, Refused> {
+    match tokio::time::timeout(app.config.request_timeout, answer).await {
+        Ok(answer) => answer.map_err(Refused::from),
+        Err(_) => Err(Refused::timed_out()),
+    }
+}
+
+fn tag(text: &str) -> Result<(String, String), Invalid> {
+    match text.split_once(':') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(Invalid::new(TAG_ALLOWED)),
+    }
+}

@@ -1,0 +1,70 @@
+use std::sync::Arc;
+
+use axum::extract::State;
+use http::StatusCode;
+use steadfast_domain::QueueName;
+use steadfast_queue::store::QueueStatus;
+use steadfast_wire::{QueueDepth, QueueDocument, QueueList};
+
+use crate::answer::{Answer, json};
+use crate::app::App;
+use crate::jobs::in_time;
+use crate::parameters::{PathText, text_of};
+use crate::problem::{Refused, Repeat};
+
+/// `GET /v1/queues`.
+pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer {
+    let services = app.services()?;
+    let mut queues = in_time(&app, services.store.queues()).await?;
+    queues.sort_by(|a, b| a.name.cmp(&b.name));
+    json(StatusCode::OK, &QueueList { queues: queues.into_iter().map(document).collect() })
+}
+
+/// `GET /v1/queues/{name}`.
+pub(crate) async fn get(State(app): State<Arc<App>>, path: PathText) -> Answer {
+    one(&app, &queue_name(path)?).await
+}
+
+/// `POST /v1/queues/{name}/pause`.
+pub(crate) async fn pause(State(app): State<Arc<App>>, path: PathText) -> Answer {
+    set_paused(&app, path, true).await
+}
+
+/// `POST /v1/queues/{name}/resume`.
+pub(crate) async fn resume(State(app): State<Arc<App>>, path: PathText) -> Answer {
+    set_paused(&app, path, false).await
+}
+
+async fn set_paused(app: &App, path: PathText, paused: bool) -> Answer {
+    let services = app.services()?;
+    let queue = queue_name(path)?;
+    let done = services.admission.pause(&queue, paused).await;
+    done.map_err(|rejection| Refused::rejected(rejection, Repeat::Safe, true))?;
+    one(app, &queue).await
+}
+
+async fn one(app: &App, queue: &QueueName) -> Answer {
+    let queues = in_time(app, app.services()?.store.queues()).await?;
+    let found = queues.into_iter().find(|status| status.name == *queue);
+    let found = found.ok_or_else(|| Refused::queue_not_found(queue.as_str()))?;
+    json(StatusCode::OK, &document(found))
+}
+
+/// A queue's name from the path. What no queue can be called is simply not there.
+fn queue_name(path: PathText) -> Result<QueueName, Refused> {
+    let text = text_of(path, "name")?;
+    QueueName::new(&text).map_err(|_| Refused::queue_not_found(&text))
+}
+
+fn document(status: QueueStatus) -> QueueDocument {
+    QueueDocument {
+        jobs: status.live(),
+        depth: QueueDepth::from_counts(status.depth),
+        capacity: status.capacity_jobs,
+        bytes: status.bytes,
+        capacity_bytes: status.capacity_bytes,
+        oldest_ready_age_ms: status.oldest_ready_at.map(|at| status.now.since(at).as_millis() as u64),
+        paused: status.paused,
+        name: status.name.as_str().to_owned(),
+    }
+}

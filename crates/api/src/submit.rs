@@ -1,0 +1,143 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::header::LOCATION;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use steadfast_domain::limits;
+use steadfast_queue::store::{Durability as StoreDurability, How, KeyScope, Submitted};
+use steadfast_wire::{BatchAnswer, Durability, JobDocument, read_batch, read_job};
+
+use crate::answer::{Answer, json};
+use crate::app::{App, Services};
+use crate::body::{ENVELOPE_BYTES_MAX, JsonBody};
+use crate::held::hold;
+use crate::idempotency::key_of;
+use crate::limits::Place;
+use crate::prefer::wait_of;
+use crate::problem::{Refused, Repeat};
+use crate::trace::{Trace, WasHeld};
+
+const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// `POST /v1/jobs` and `POST /jobs`.
+pub(crate) async fn submit(
+    State(app): State<Arc<App>>,
+    Extension(trace): Extension<Trace>,
+    Extension(place): Extension<Place>,
+    request: Request,
+) -> Answer {
+    let services = app.services()?;
+    let headers = open_for(services, &request)?;
+    let body = JsonBody::read(&app, request, app.config.payload_bytes_max + ENVELOPE_BYTES_MAX).await?;
+    let key = key_of(&headers, KeyScope::Submit, body.bytes())?;
+    let mut job = read_job(body.text()?)?;
+    job.trace = trace.parent();
+    drop(body);
+
+    let repeat = if key.is_some() { Repeat::Safe } else { Repeat::Unsafe };
+    let submitted = services.admission.submit(vec![job], key).await;
+    let submitted = submitted.map_err(|rejection| Refused::rejected(rejection, repeat, true))?;
+    let Some(submitted) = submitted.into_iter().next() else {
+        return Err(Refused::internal("a submit of one job was answered with none"));
+    };
+    accepted(&app, services, submitted, wait_of(&headers), &place).await
+}
+
+/// `POST /v1/jobs/batch`.
+pub(crate) async fn submit_batch(
+    State(app): State<Arc<App>>,
+    Extension(trace): Extension<Trace>,
+    request: Request,
+) -> Answer {
+    let services = app.services()?;
+    let headers = open_for(services, &request)?;
+    let body = JsonBody::read(&app, request, limits::BATCH_BYTES_MAX).await?;
+    let key = key_of(&headers, KeyScope::Batch, body.bytes())?;
+    let mut jobs = read_batch(body.text()?)?;
+    for job in &mut jobs {
+        job.trace = trace.parent();
+    }
+    drop(body);
+
+    let repeat = if key.is_some() { Repeat::Safe } else { Repeat::Unsafe };
+    let submitted = services.admission.submit(jobs, key).await;
+    let submitted = submitted.map_err(|rejection| Refused::rejected(rejection, repeat, false))?;
+    let replayed = submitted.iter().any(|submitted| submitted.how == How::Replayed);
+    let answer = BatchAnswer {
+        jobs: submitted.into_iter().map(document_of).collect(),
+        durability: durability_of(services),
+    };
+    let mut response = json(StatusCode::ACCEPTED, &answer)?;
+    mark_replayed(&mut response, replayed);
+    Ok(response)
+}
+
+/// Whether submits are taken at all, asked before a body is read for nothing; the headers for later.
+fn open_for(services: &Services, request: &Request) -> Result<HeaderMap, Refused> {
+    services.admission.open().map_err(|rejection| Refused::rejected(rejection, Repeat::Safe, true))?;
+    Ok(request.headers().clone())
+}
+
+/// The answer to an accepted job, held until its end if the client would like that and there is a slot for
+/// it. From here on nothing may fail: the job exists.
+async fn accepted(
+    app: &App,
+    services: &Services,
+    submitted: Submitted,
+    wait: Option<Duration>,
+    place: &Place,
+) -> Answer {
+    let (id, replayed) = (submitted.job.id, submitted.how == How::Replayed);
+    let mut document = document_of(submitted);
+    document.durability = Some(durability_of(services));
+    let mut applied = None;
+    if let Some(wait) = wait
+        && !document.state.is_terminal()
+        && let Ok(slot) = app.held.take()
+    {
+        applied = Some(wait);
+        if let Ok(Some(job)) = hold(app, services, id, wait, slot, place).await {
+            let (durability, deduplicated) = (document.durability, document.deduplicated);
+            document = JobDocument { durability, deduplicated, ..JobDocument::full(job) };
+        }
+    }
+    let status = match wait {
+        Some(_) if document.state.is_terminal() => StatusCode::OK,
+        _ => StatusCode::ACCEPTED,
+    };
+    let mut response = json(status, &document)?;
+    if let Ok(location) = HeaderValue::try_from(format!("/v1/jobs/{id}")) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    if let Some(wait) = applied {
+        response.extensions_mut().insert(WasHeld);
+        if let Ok(value) = HeaderValue::try_from(format!("wait={}", wait.as_secs())) {
+            response.headers_mut().insert(PREFERENCE_APPLIED, value);
+        }
+    }
+    mark_replayed(&mut response, replayed);
+    Ok(response)
+}
+
+fn document_of(submitted: Submitted) -> JobDocument {
+    let deduplicated = submitted.how == How::Deduplicated;
+    JobDocument { deduplicated, ..JobDocument::full(submitted.job) }
+}
+
+fn durability_of(services: &Services) -> Durability {
+    match services.admission.durability() {
+        StoreDurability::Fsync => Durability::Fsync,
+        StoreDurability::Commit => Durability::Commit,
+        StoreDurability::Memory => Durability::Memory,
+    }
+}
+
+fn mark_replayed(response: &mut Response, replayed: bool) {
+    if replayed {
+        response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+    }
+}

@@ -1,0 +1,156 @@
+//! The outermost layer: gives every request its trace id, counts and times it, catches a panic behind it,
+//! completes problem documents, and says `Connection: close` when the server is on its way out.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use http::header::CONNECTION;
+use http::{HeaderMap, HeaderValue, Method, Version};
+use steadfast_domain::TraceParent;
+use steadfast_lifecycle::Phase;
+use steadfast_wire::ErrorCode;
+use tokio::time::Instant;
+
+use crate::app::App;
+use crate::connections::Peer;
+use crate::problem::Refused;
+
+/// A request that took longer is worth a line of its own.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// The trace a request belongs to.
+#[derive(Debug, Clone)]
+pub(crate) enum Trace {
+    /// The client began it.
+    Given(TraceParent),
+    /// Made here, so that an answer and the log can be brought together.
+    Made(u128),
+}
+
+impl Trace {
+    fn of(headers: &HeaderMap) -> Self {
+        let given = headers.get("traceparent").and_then(|value| value.to_str().ok());
+        match given.and_then(|text| TraceParent::new(text).ok()) {
+            Some(parent) => Self::Given(parent),
+            None => Self::Made(rand::random::<u128>().max(1)),
+        }
+    }
+
+    /// 32 hexadecimal digits.
+    pub(crate) fn id(&self) -> String {
+        match self {
+            Self::Given(parent) => parent.trace_id().to_owned(),
+            Self::Made(id) => format!("{id:032x}"),
+        }
+    }
+
+    /// What a job made by the request carries on.
+    pub(crate) fn parent(&self) -> Option<TraceParent> {
+        match self {
+            Self::Given(parent) => Some(parent.clone()),
+            Self::Made(_) => None,
+        }
+    }
+}
+
+/// Marks a response that was held because the client asked for it: its time says nothing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WasHeld;
+
+/// What is remembered of a request while it is worked on.
+struct Seen {
+    method: Method,
+    version: Version,
+    route: Option<MatchedPath>,
+    trace: Trace,
+    began: Instant,
+}
+
+/// The layer.
+pub(crate) async fn observe(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let seen = Seen {
+        method: request.method().clone(),
+        version: request.version(),
+        route: request.extensions().get::<MatchedPath>().cloned(),
+        trace: Trace::of(request.headers()),
+        began: Instant::now(),
+    };
+    request.extensions_mut().insert(seen.trace.clone());
+    let peer = request.extensions().get::<Peer>().cloned();
+
+    // Counted first, the phase looked at second: a drain that has begun and waits cannot miss what passed.
+    let mut unanswered = Some(app.requests().enter());
+    if app.phases.current() >= Phase::Draining {
+        unanswered = None;
+    }
+    let in_flight = app.metrics.begin();
+    let response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(_) => Refused::internal("a request handler panicked").into_response(),
+    };
+    let mut response = complete(&app, &seen, response);
+    drop((in_flight, unanswered));
+
+    app.metrics.count(&seen.method, seen.route.as_ref().map(MatchedPath::as_str), response.status());
+    if app.phases.current() >= Phase::LameDuck {
+        match seen.version {
+            Version::HTTP_2 => {
+                if let Some(peer) = peer {
+                    peer.go_away();
+                }
+            }
+            _ => {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+        }
+    }
+    response
+}
+
+/// Makes a refusal whole, and logs what is worth a line.
+fn complete(app: &App, seen: &Seen, mut response: Response) -> Response {
+    let refused = response.extensions_mut().remove::<Refused>();
+    let code = refused.as_ref().map(|refused| refused.code);
+    if let Some(refused) = refused {
+        app.refusals.count(refused.code);
+        let (whole, cause) = refused.into_whole_response(&seen.method, seen.version, seen.trace.id());
+        let allow = response.headers_mut().remove(http::header::ALLOW);
+        response = whole;
+        if let Some(allow) = allow {
+            response.headers_mut().insert(http::header::ALLOW, allow);
+        }
+        if let Some(cause) = cause {
+            let (method, route, trace_id) = (&seen.method, seen.route(), seen.trace.id());
+            tracing::error!(%method, route, trace_id, ?cause, "a request failed");
+        }
+    }
+    let elapsed = seen.began.elapsed();
+    let (method, route, status) = (&seen.method, seen.route(), response.status().as_u16());
+    let slow = elapsed > SLOW && response.extensions().get::<WasHeld>().is_none();
+    if slow || code == Some(ErrorCode::Internal) {
+        tracing::info!(%method, route, status, ?elapsed, trace_id = seen.trace.id(), "request");
+    } else {
+        tracing::debug!(%method, route, status, ?elapsed, trace_id = %LazyId(&seen.trace), "request");
+    }
+    response
+}
+
+impl Seen {
+    fn route(&self) -> &str {
+        self.route.as_ref().map_or("none", MatchedPath::as_str)
+    }
+}
+
+/// A trace id that is only written out when someone reads it.
+struct LazyId<'a>(&'a Trace);
+
+impl std::fmt::Display for LazyId<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.id())
+    }
+}
