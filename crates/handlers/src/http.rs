@@ -4,7 +4,7 @@
 //!  payload ──request.rs──▶ Delivery ──deliver.rs──▶ answer.rs ──▶ Finish | Failure
 //!                                        │ ▲
 //!                             client.rs  ▼ │ failure.rs
-//!                 (names resolved, addresses judged by address.rs)
+//!                           resolver.rs, which asks address.rs
 //! ```
 //!
 //! **Invariant:** no connection is made to an address that [`address::allowed`] did not allow: names are
@@ -17,6 +17,7 @@ mod client;
 mod deliver;
 mod failure;
 mod request;
+mod resolver;
 #[cfg(test)]
 mod tests;
 
@@ -26,9 +27,10 @@ use steadfast_queue::{Failure, Finish, JobContext, JobHandler};
 
 use self::address::AddressPolicy;
 pub use self::client::BuildError;
-use self::client::SystemResolver;
+use self::client::Clients;
 use self::deliver::Identity;
 use self::request::Delivery;
+use self::resolver::SystemResolver;
 
 /// Where the `http` kind may deliver beyond public addresses. Link-local, cloud metadata and
 /// special-purpose addresses are refused whatever is set here.
@@ -42,14 +44,13 @@ pub struct HttpConfig {
 
 /// Delivers `{"url", "method", "headers", "body"}`, of which [`Delivery`] says what each may hold.
 pub(crate) struct Http {
-    client: reqwest::Client,
-    policy: AddressPolicy,
+    clients: Clients,
 }
 
 impl Http {
     pub(crate) fn new(config: HttpConfig) -> Result<Self, BuildError> {
         let policy = AddressPolicy { private: config.allow_private, loopback: config.allow_loopback };
-        Ok(Self { client: client::build(policy, SystemResolver)?, policy })
+        Ok(Self { clients: Clients::new(policy, SystemResolver)? })
     }
 }
 
@@ -64,8 +65,7 @@ impl JobHandler for Http {
     async fn run(&self, context: JobContext) -> Result<Finish, Failure> {
         let delivery = Delivery::read(context.payload())
             .map_err(|_| Failure::permanent("invalid_payload", "the payload is not one of this kind"))?;
-        self.policy.check_host(&delivery.url)?;
         let request = delivery.into_request(&Identity::of(context.job()));
-        deliver::deliver(&self.client, request, context.stopped()).await
+        deliver::deliver(&self.clients, request, context.stopped()).await
     }
 }

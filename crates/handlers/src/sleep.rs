@@ -174,6 +174,12 @@ mod tests {
         assert_eq!(finish, Ok(Finish::Yield { checkpoint: Some(json(r#"{"remaining_ms":1000}"#)) }));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_checkpoint_rounds_up() {
+        let left = checkpoint(Instant::now() + Duration::from_micros(1_001));
+        assert_eq!(left, Some(json(r#"{"remaining_ms":2}"#)));
+    }
+
     #[test]
     fn a_checkpoint_never_lengthens_the_sleep() {
         assert_eq!(rest(SECOND, None), SECOND);

@@ -1,19 +1,23 @@
-use std::net::SocketAddr;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::redirect;
+use parking_lot::Mutex;
+use reqwest::dns::Resolve;
+use reqwest::{Client, redirect};
 use rustls::{ClientConfig, RootCertStore};
-use url::{Host, Url};
+use url::{Origin, Url};
 
-use super::address::{AddressPolicy, Denied, allowed};
+use super::address::{AddressPolicy, Denied};
+use super::resolver::PolicedResolver;
 
 /// From the name's resolution to the end of the TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Idle connections kept to one host and port.
 const IDLE_PER_HOST_MAX: usize = 8;
-/// How long one is kept.
+/// Hosts and ports that one client may keep connections to.
+const ORIGINS_MAX: usize = 128;
+/// How long an idle connection is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 const USER_AGENT: &str = concat!("steadfast/", env!("CARGO_PKG_VERSION"));
 
@@ -28,15 +32,58 @@ pub enum BuildError {
     Client(#[source] reqwest::Error),
 }
 
-/// The one client of a process. It speaks HTTP/1.1 only: a connection then carries one delivery at a
-/// time, and one that breaks fails no other.
-pub(super) fn build(
+/// Gives out the process's client, and bounds what that keeps open.
+///
+/// A client bounds its idle connections for each host only. So it is replaced by a fresh one once it has been
+/// asked for [`ORIGINS_MAX`] different origins: its idle connections close when the last delivery that uses
+/// it has ended, or after [`IDLE_TIMEOUT`].
+pub(super) struct Clients {
+    tls: ClientConfig,
+    resolver: Arc<dyn Resolve>,
     policy: AddressPolicy,
-    names: impl Resolve + 'static,
-) -> Result<reqwest::Client, BuildError> {
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls().map_err(BuildError::Tls)?)
-        .dns_resolver(PolicedResolver { names, policy })
+    current: Mutex<Current>,
+}
+
+struct Current {
+    client: Client,
+    /// What it has been asked for: scheme, host and port.
+    origins: HashSet<Origin>,
+}
+
+impl Clients {
+    /// Clients that connect to where `names` says, as far as `policy` allows.
+    pub(super) fn new(policy: AddressPolicy, names: impl Resolve + 'static) -> Result<Self, BuildError> {
+        let tls = tls().map_err(BuildError::Tls)?;
+        let resolver: Arc<dyn Resolve> = Arc::new(PolicedResolver { names, policy });
+        let client = build(&tls, &resolver).map_err(BuildError::Client)?;
+        let current = Mutex::new(Current { client, origins: HashSet::new() });
+        Ok(Self { tls, resolver, policy, current })
+    }
+
+    /// The client for a delivery to `url`, if that is not an address the policy refuses: for literals the
+    /// client itself asks no resolver.
+    pub(super) fn for_url(&self, url: &Url) -> Result<Client, Denied> {
+        self.policy.check_host(url)?;
+        let origin = url.origin();
+        let mut current = self.current.lock();
+        if current.origins.len() >= ORIGINS_MAX && !current.origins.contains(&origin) {
+            current.origins.clear();
+            match build(&self.tls, &self.resolver) {
+                Ok(fresh) => current.client = fresh,
+                Err(error) => tracing::error!(%error, "the delivery client could not be replaced"),
+            }
+        }
+        current.origins.insert(origin);
+        Ok(current.client.clone())
+    }
+}
+
+/// A client that speaks HTTP/1.1 only: a connection then carries one delivery at a time, and one that
+/// breaks fails no other.
+fn build(tls: &ClientConfig, resolver: &Arc<dyn Resolve>) -> Result<Client, reqwest::Error> {
+    Client::builder()
+        .tls_backend_preconfigured(tls.clone())
+        .dns_resolver(Arc::clone(resolver))
         .no_proxy()
         .redirect(redirect::Policy::none())
         .http1_only()
@@ -45,7 +92,6 @@ pub(super) fn build(
         .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
         .pool_idle_timeout(IDLE_TIMEOUT)
         .build()
-        .map_err(BuildError::Client)
 }
 
 /// Trusts what the platform trusts (on Linux also SSL_CERT_FILE and SSL_CERT_DIR, as OpenSSL does).
@@ -67,62 +113,22 @@ fn tls() -> Result<ClientConfig, rustls::Error> {
         .with_no_client_auth())
 }
 
-impl AddressPolicy {
-    /// Judges a URL's host if it is an address: literals never come to the resolver. The URL's parser has
-    /// brought every way of writing one (octal, hexadecimal, one number) into one form.
-    pub(super) fn check_host(self, url: &Url) -> Result<(), Denied> {
-        match url.host() {
-            Some(Host::Ipv4(ip)) => allowed(ip.into(), self),
-            Some(Host::Ipv6(ip)) => allowed(ip.into(), self),
-            Some(Host::Domain(_)) | None => Ok(()),
+#[cfg(test)]
+mod tests {
+    use super::super::resolver::SystemResolver;
+    use super::*;
+
+    #[test]
+    fn a_client_is_kept_for_so_many_origins_and_no_more() {
+        let clients = Clients::new(AddressPolicy::default(), SystemResolver).unwrap();
+        let ask = |n: usize| {
+            clients.for_url(&Url::parse(&format!("http://host-{n}.example/")).unwrap()).unwrap();
+            clients.current.lock().origins.len()
+        };
+        for n in 0..ORIGINS_MAX {
+            assert_eq!(ask(n), n + 1);
         }
-    }
-
-    /// The addresses among `found` that are allowed; the first refusal when none is.
-    fn keep_allowed(self, found: Addrs) -> Result<Vec<SocketAddr>, Denied> {
-        let mut refusal = None;
-        let kept: Vec<_> = found
-            .filter(|address| match allowed(address.ip(), self) {
-                Ok(()) => true,
-                Err(denied) => {
-                    refusal.get_or_insert(denied);
-                    false
-                }
-            })
-            .collect();
-        match refusal {
-            Some(denied) if kept.is_empty() => Err(denied),
-            _ => Ok(kept),
-        }
-    }
-}
-
-/// Judges every address that a name resolves to, each time a connection is made.
-struct PolicedResolver<R> {
-    names: R,
-    policy: AddressPolicy,
-}
-
-impl<R: Resolve> Resolve for PolicedResolver<R> {
-    fn resolve(&self, name: Name) -> Resolving {
-        let (found, policy) = (self.names.resolve(name), self.policy);
-        Box::pin(async move {
-            let kept = policy.keep_allowed(found.await?)?;
-            Ok(Box::new(kept.into_iter()) as Addrs)
-        })
-    }
-}
-
-/// Asks the operating system.
-pub(super) struct SystemResolver;
-
-impl Resolve for SystemResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            // The lookup's own iterator borrows the name.
-            let found: Vec<_> = found.collect();
-            Ok(Box::new(found.into_iter()) as Addrs)
-        })
+        assert_eq!(ask(7), ORIGINS_MAX, "a known origin needs no other client");
+        assert_eq!(ask(ORIGINS_MAX), 1);
     }
 }

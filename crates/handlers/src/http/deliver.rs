@@ -1,9 +1,10 @@
+use reqwest::Request;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Request};
 use steadfast_domain::{Job, TraceParent};
 use steadfast_queue::{Failure, Finish, StopReason};
 
 use super::answer;
+use super::client::Clients;
 use super::failure::{Endpoint, send_failure};
 use super::request::Delivery;
 
@@ -54,32 +55,21 @@ impl Delivery {
     }
 }
 
-/// Sends `request` and judges the answer, unless `stopped` comes first: then the request is dropped, which
-/// closes its connection, and the endpoint may or may not have acted on it.
+/// Sends `request` and judges the answer, unless `stopped` comes first. Then the request is dropped, which
+/// closes its connection. Whether the endpoint has acted on it is not known, so there is nothing to keep:
+/// when the job runs again the endpoint recognises it by its key.
 pub(super) async fn deliver(
-    client: &Client,
+    clients: &Clients,
     request: Request,
     stopped: impl Future<Output = StopReason>,
 ) -> Result<Finish, Failure> {
     let endpoint = Endpoint::of(request.url());
+    let client = clients.for_url(request.url())?;
     tokio::pin!(stopped);
     let response = tokio::select! {
         biased;
         sent = client.execute(request) => sent.map_err(|error| send_failure(&endpoint, &error))?,
-        reason = &mut stopped => return unanswered(&endpoint, reason),
+        _ = &mut stopped => return Ok(Finish::Yield { checkpoint: None }),
     };
     answer::judge(&endpoint, response, stopped).await
-}
-
-/// How an attempt ends that was stopped before its answer. Nothing is known of it, so there is nothing to
-/// keep: the job goes back to its queue, and the endpoint recognises it by its key.
-fn unanswered(endpoint: &Endpoint, reason: StopReason) -> Result<Finish, Failure> {
-    match reason {
-        StopReason::Timeout => {
-            Err(Failure::retryable("timeout", format!("{endpoint} did not answer within the attempt's time")))
-        }
-        StopReason::Cancelled | StopReason::Shutdown | StopReason::LeaseLost => {
-            Ok(Finish::Yield { checkpoint: None })
-        }
-    }
 }

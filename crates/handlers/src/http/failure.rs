@@ -39,7 +39,11 @@ pub(super) fn send_failure(endpoint: &Endpoint, error: &reqwest::Error) -> Failu
         return Failure::retryable("dns", format!("the name of {endpoint} could not be resolved"));
     }
     if let Some(tls) = cause::<rustls::Error>(error) {
-        return Failure::retryable("tls", format!("no TLS connection to {endpoint}: {tls}"));
+        let why = match tls {
+            rustls::Error::InvalidCertificate(_) => "its certificate is not valid for it or not trusted here",
+            _ => "the handshake failed",
+        };
+        return Failure::retryable("tls", format!("no TLS connection to {endpoint}: {why}"));
     }
     if error.is_connect() {
         let why = match cause::<io::Error>(error) {
