@@ -174,6 +174,11 @@ impl Budget {
         ]
     }
 
+    /// A phase's share; zero for the phases before the drain.
+    pub fn share(&self, phase: Phase) -> Duration {
+        self.shares().into_iter().find(|(of, _)| *of == phase).map_or(Duration::ZERO, |(_, share)| share)
+    }
+
     /// The deadlines of a drain that enters `phase` now: that phase and every later one have their whole
     /// share ahead of them, earlier ones are over.
     pub fn entering(&self, phase: Phase, now: Instant) -> Deadlines {

@@ -1,7 +1,7 @@
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -52,6 +52,8 @@ pub enum HookEnd {
     Failed(String),
     /// It did not end in its time, and was dropped.
     Overran,
+    /// Someone would not wait for it: it was dropped, or never begun.
+    Cut,
 }
 
 impl Hooks {
@@ -70,19 +72,36 @@ impl HookList {
         self.0.push(Hook { name, limit, step: Box::pin(step) });
     }
 
-    /// Runs every step in its turn, none beyond `deadline`, and hands each report to `report` as it comes.
-    pub async fn run(self, deadline: Instant, mut report: impl FnMut(HookReport)) {
+    /// Runs every step in its turn, none beyond `deadline` or after `cut` is ready, and hands each report to
+    /// `report` as it comes.
+    pub async fn run(
+        self,
+        deadline: Instant,
+        cut: impl Future<Output = ()>,
+        mut report: impl FnMut(HookReport),
+    ) {
+        let mut cut = pin!(cut);
+        let mut is_cut = false;
         for Hook { name, limit, step } in self.0 {
+            if is_cut {
+                report(HookReport { name, end: HookEnd::Cut });
+                continue;
+            }
             let until = deadline.min(Instant::now() + limit);
             // A task of its own: a panic stays inside, and dropping the set aborts what overran.
             let mut running = JoinSet::new();
             running.spawn(step);
-            let end = match tokio::time::timeout_at(until, running.join_next()).await {
-                Ok(Some(Ok(Ok(())))) => HookEnd::Done,
-                Ok(Some(Ok(Err(error)))) => HookEnd::Failed(error.to_string()),
-                Ok(Some(Err(_)) | None) => HookEnd::Failed("it panicked".to_owned()),
-                Err(_) => HookEnd::Overran,
+            let end = tokio::select! {
+                biased;
+                () = &mut cut => HookEnd::Cut,
+                ended = running.join_next() => match ended {
+                    Some(Ok(Ok(()))) => HookEnd::Done,
+                    Some(Ok(Err(error))) => HookEnd::Failed(error.to_string()),
+                    Some(Err(_)) | None => HookEnd::Failed("it panicked".to_owned()),
+                },
+                () = tokio::time::sleep_until(until) => HookEnd::Overran,
             };
+            is_cut = end == HookEnd::Cut;
             report(HookReport { name, end });
         }
     }
@@ -100,6 +119,7 @@ impl fmt::Display for HookEnd {
             Self::Done => f.write_str("done"),
             Self::Failed(why) => write!(f, "failed: {why}"),
             Self::Overran => f.write_str("overran its time"),
+            Self::Cut => f.write_str("cut short"),
         }
     }
 }
@@ -113,7 +133,8 @@ mod tests {
 
     async fn reports(hooks: HookList, deadline: Duration) -> Vec<(&'static str, HookEnd)> {
         let mut reports = Vec::new();
-        hooks.run(Instant::now() + deadline, |report| reports.push((report.name, report.end))).await;
+        let deadline = Instant::now() + deadline;
+        hooks.run(deadline, std::future::pending(), |report| reports.push((report.name, report.end))).await;
         reports
     }
 
@@ -160,5 +181,17 @@ mod tests {
         let began = Instant::now();
         assert_eq!(reports(hooks, Duration::from_secs(3)).await, [("hangs", HookEnd::Overran)]);
         assert_eq!(began.elapsed().as_secs(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cut_ends_what_runs_and_begins_nothing_more() {
+        let mut hooks = HookList::default();
+        hooks.add("done", Duration::from_secs(1), async { Ok(()) });
+        hooks.add("hangs", Duration::from_secs(60), std::future::pending());
+        hooks.add("never begun", Duration::from_secs(60), async { panic!("begun") });
+        let (deadline, cut) = (Instant::now() + Duration::from_secs(60), Duration::from_secs(1));
+        let mut ends = Vec::new();
+        hooks.run(deadline, tokio::time::sleep(cut), |report| ends.push(report.end)).await;
+        assert_eq!(ends, [HookEnd::Done, HookEnd::Cut, HookEnd::Cut]);
     }
 }

@@ -39,9 +39,9 @@ impl LastResort {
     pub fn arm(deadline: Instant, ledger: Ledger) -> io::Result<Self> {
         Self::arm_with(deadline, move || {
             ledger.fault("the drain did not end in time; the last resort ended the process");
-            ledger.finish(EXIT_UNFINISHED);
+            let code = ledger.finish();
             last_word(ledger.to_string());
-            std::process::exit(i32::from(EXIT_UNFINISHED));
+            std::process::exit(i32::from(code));
         })
     }
 

@@ -7,7 +7,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 
-use crate::HookReport;
+use crate::{EXIT_UNFINISHED, HookReport};
 
 /// Names one tally repeats; the rest is counted.
 pub const TALLY_NAMES_MAX: usize = 1_000;
@@ -100,11 +100,13 @@ impl Ledger {
         self.0.lock().faults.push(what.into());
     }
 
-    /// The drain is over and the process ends with this code.
-    pub fn finish(&self, exit_code: u8) {
+    /// The drain is over. What to exit with: 0, or [`EXIT_UNFINISHED`] when there was any fault.
+    pub fn finish(&self) -> u8 {
         let mut account = self.0.lock();
         account.ended.get_or_insert_with(Instant::now);
-        account.exit_code = Some(exit_code);
+        let code = if account.faults.is_empty() { 0 } else { EXIT_UNFINISHED };
+        account.exit_code = Some(code);
+        code
     }
 
     /// How long the drain has gone on, or took; `None` before it begins.
@@ -247,7 +249,7 @@ mod tests {
         ledger.names("jobs handed back", ["a", "b"].iter());
         ledger.hook(HookReport { name: "deregister", end: HookEnd::Overran });
         ledger.fault("the last flush was not committed");
-        ledger.finish(75);
+        assert_eq!(ledger.finish(), 75);
         assert_eq!(
             ledger.to_string(),
             "drained in 1.500 s after SIGTERM, exit code 75\n  \
@@ -269,6 +271,14 @@ mod tests {
         assert!(shown.contains("4.000 s of 3.000 s, not finished"), "{shown}");
         assert!(shown.starts_with("draining for 4.000 s after SIGINT, not finished"), "{shown}");
         assert_eq!(ledger.steps(), [("handback", Duration::from_secs(4))]);
+    }
+
+    #[test]
+    fn without_a_fault_the_exit_is_clean() {
+        let ledger = Ledger::new();
+        ledger.begin("SIGTERM");
+        ledger.count("connections cut", 3);
+        assert_eq!(ledger.finish(), 0);
     }
 
     #[test]
