@@ -18,6 +18,7 @@
     reason = "a panic is how a test fails, and this crate is compiled into tests only"
 )]
 
+pub mod conformance;
 mod eventually;
 pub mod gate;
 pub mod harness;
