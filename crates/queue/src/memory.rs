@@ -57,11 +57,7 @@ impl MemoryStore {
     /// An empty store without queues.
     pub fn new(limits: StoreLimits) -> Self {
         let (hints, _) = broadcast::channel(HINTS_MAX);
-        Self {
-            clock: Clock::start(),
-            state: Mutex::new(State::new(limits)),
-            hints,
-        }
+        Self { clock: Clock::start(), state: Mutex::new(State::new(limits)), hints }
     }
 
     /// Runs `step` as one atomic step and then, without the lock, tells whoever listens what it changed.
@@ -114,12 +110,7 @@ impl JobStore for MemoryStore {
     }
 
     async fn renew(&self, renewals: Vec<Renewal>) -> Result<Vec<Result<Renewed, ClaimLost>>, StoreError> {
-        self.step(|state, now| {
-            renewals
-                .into_iter()
-                .map(|renewal| state.renew(renewal, now))
-                .collect()
-        })
+        self.step(|state, now| renewals.into_iter().map(|renewal| state.renew(renewal, now)).collect())
     }
 
     async fn settle(
@@ -127,10 +118,7 @@ impl JobStore for MemoryStore {
         settlements: Vec<Settlement>,
     ) -> Result<Vec<Result<Change, ClaimLost>>, StoreError> {
         self.step(|state, now| {
-            settlements
-                .into_iter()
-                .map(|settlement| state.settle(settlement, now))
-                .collect()
+            settlements.into_iter().map(|settlement| state.settle(settlement, now)).collect()
         })
     }
 

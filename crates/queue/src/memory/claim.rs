@@ -37,10 +37,7 @@ impl State {
         for id in expired {
             self.change(id, Event::Expire, now, |_, _| ());
         }
-        taken
-            .into_iter()
-            .filter_map(|id| self.take(id, request, now))
-            .collect()
+        taken.into_iter().filter_map(|id| self.take(id, request, now)).collect()
     }
 
     /// Heartbeat of one claim.
@@ -62,15 +59,8 @@ impl State {
         if renewal.checkpoint.is_some() {
             entry.job.checkpoint = renewal.checkpoint;
         }
-        let valid_for = if ends.is_some() {
-            renewal.lease
-        } else {
-            Duration::MAX
-        };
-        Ok(Renewed {
-            valid_for,
-            cancel_requested: entry.job.cancel_requested,
-        })
+        let valid_for = if ends.is_some() { renewal.lease } else { Duration::MAX };
+        Ok(Renewed { valid_for, cancel_requested: entry.job.cancel_requested })
     }
 
     /// The job under this claim, while the claim holds.
@@ -78,11 +68,7 @@ impl State {
         let entry = self.jobs.get(&id.job).ok_or(ClaimLost)?;
         let claim = entry.claim.as_ref().ok_or(ClaimLost)?;
         let lapsed = claim.ends.is_some_and(|ends| ends <= now.instant);
-        if claim.fence == id.fence && !lapsed {
-            Ok(entry)
-        } else {
-            Err(ClaimLost)
-        }
+        if claim.fence == id.fence && !lapsed { Ok(entry) } else { Err(ClaimLost) }
     }
 
     fn pick(&self, request: &ClaimRequest, now: Now) -> Picked {
@@ -97,10 +83,8 @@ impl State {
             }
         }
         while picked.taken.len() < request.max {
-            let first = sources
-                .iter_mut()
-                .filter_map(|s| Some((s.peek()?, s)))
-                .min_by_key(|(place, _)| *place);
+            let first =
+                sources.iter_mut().filter_map(|s| Some((s.peek()?, s))).min_by_key(|(place, _)| *place);
             let Some((place, source)) = first else { break };
             source.next();
             self.consider(place, &mut picked, now);
@@ -130,11 +114,7 @@ impl State {
             let suspect =
                 suspect.filter(|(_, id)| self.jobs.get(id).is_some_and(|entry| accepts(want, entry)));
             let jobs = queue.ready.bystanders(kinds_of(want)).peekable();
-            sources.push(Source {
-                jobs,
-                suspect,
-                share: want.share,
-            });
+            sources.push(Source { jobs, suspect, share: want.share });
         }
         sources
     }
@@ -142,32 +122,19 @@ impl State {
     /// The one suspect that this owner may take now: of all it wants, the one with the fewest
     /// interruptions. None while it has had another for less than [`SUSPECT_ALONE_FOR`].
     fn suspect_for(&self, request: &ClaimRequest, now: Now) -> Option<Place> {
-        let newest = self
-            .indexes
-            .suspects_held
-            .get(&request.owner)
-            .and_then(|held| held.last());
+        let newest = self.indexes.suspects_held.get(&request.owner).and_then(|held| held.last());
         if newest.is_some_and(|(began, _)| now.instant.duration_since(*began) < SUSPECT_ALONE_FOR) {
             return None;
         }
         let wanted = request.wants.iter().filter_map(|want| {
-            let queue = self
-                .indexes
-                .queues
-                .get(&want.queue)
-                .filter(|queue| !queue.paused)?;
-            queue
-                .ready
-                .first_suspect(kinds_of(want), |id| !self.is_expired(id, now))
+            let queue = self.indexes.queues.get(&want.queue).filter(|queue| !queue.paused)?;
+            queue.ready.first_suspect(kinds_of(want), |id| !self.is_expired(id, now))
         });
         wanted.min().map(|(_, place)| place)
     }
 
     fn is_expired(&self, id: JobId, now: Now) -> bool {
-        self.jobs
-            .get(&id)
-            .and_then(|entry| entry.job.expires_at())
-            .is_some_and(|at| at <= now.at)
+        self.jobs.get(&id).and_then(|entry| entry.job.expires_at()).is_some_and(|at| at <= now.at)
     }
 
     /// Makes the claim. The job changes its state, but not durably: no new version.
@@ -177,12 +144,8 @@ impl State {
         self.indexes.remove(entry);
         self.newest_fence = Fence(self.newest_fence.0 + 1);
         let ends = lease_end(&request.owner, request.lease, now);
-        let claim = Claim {
-            fence: self.newest_fence,
-            owner: request.owner.clone(),
-            began: now.instant,
-            ends,
-        };
+        let claim =
+            Claim { fence: self.newest_fence, owner: request.owner.clone(), began: now.instant, ends };
         entry.claim = Some(claim);
         entry.job.state = state;
         entry.job.attempt += 1;
@@ -190,35 +153,21 @@ impl State {
         entry.job.owner = Some(request.owner.to_string());
         self.indexes.insert(entry, now);
         Some(Claimed {
-            id: ClaimId {
-                job: id,
-                fence: self.newest_fence,
-            },
+            id: ClaimId { job: id, fence: self.newest_fence },
             job: entry.job.clone(),
-            valid_for: if ends.is_some() {
-                request.lease
-            } else {
-                Duration::MAX
-            },
+            valid_for: if ends.is_some() { request.lease } else { Duration::MAX },
         })
     }
 }
 
 impl Source<'_> {
     fn peek(&mut self) -> Option<Place> {
-        [self.jobs.peek().copied(), self.suspect]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.jobs.peek().copied(), self.suspect].into_iter().flatten().min()
     }
 
     fn next(&mut self) -> Option<Place> {
         let next = self.peek()?;
-        if self.suspect == Some(next) {
-            self.suspect.take()
-        } else {
-            self.jobs.next()
-        }
+        if self.suspect == Some(next) { self.suspect.take() } else { self.jobs.next() }
     }
 }
 

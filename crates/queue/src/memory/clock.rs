@@ -22,20 +22,12 @@ pub(super) struct Now {
 
 impl Clock {
     pub(super) fn start() -> Self {
-        let since_epoch = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or(Duration::ZERO);
-        Self {
-            started: Instant::now(),
-            started_at: Timestamp::from_unix_ms(0).plus(since_epoch),
-        }
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Self { started: Instant::now(), started_at: Timestamp::from_unix_ms(0).plus(since_epoch) }
     }
 
     pub(super) fn now(&self) -> Now {
         let instant = Instant::now();
-        Now {
-            at: self.started_at.plus(instant.duration_since(self.started)),
-            instant,
-        }
+        Now { at: self.started_at.plus(instant.duration_since(self.started)), instant }
     }
 }

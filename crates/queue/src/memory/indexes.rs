@@ -65,13 +65,7 @@ pub(super) fn unique_name(tenant: &Tenant, queue: &QueueName, key: Option<&Uniqu
 
 impl Queue {
     pub(super) fn new(spec: QueueSpec) -> Self {
-        Self {
-            spec,
-            paused: false,
-            ready: Ready::default(),
-            depth: [0; 8],
-            live: Load::default(),
-        }
+        Self { spec, paused: false, ready: Ready::default(), depth: [0; 8], live: Load::default() }
     }
 }
 
@@ -94,11 +88,7 @@ impl Ended {
     }
 
     fn of(&mut self, state: JobState) -> &mut BTreeSet<(Timestamp, JobId)> {
-        if state == JobState::Dead {
-            &mut self.dead
-        } else {
-            &mut self.others
-        }
+        if state == JobState::Dead { &mut self.dead } else { &mut self.others }
     }
 }
 
@@ -141,10 +131,7 @@ impl Indexes {
                 self.leases.insert((ends, job.id));
             }
             if is_suspect(job) {
-                self.suspects_held
-                    .entry(claim.owner.clone())
-                    .or_default()
-                    .insert((claim.began, job.id));
+                self.suspects_held.entry(claim.owner.clone()).or_default().insert((claim.began, job.id));
             }
         }
     }
@@ -196,10 +183,7 @@ impl Indexes {
 
 /// Whether the job is neither claimed nor ended.
 fn is_waiting(job: &Job) -> bool {
-    matches!(
-        job.state,
-        JobState::Scheduled | JobState::Queued | JobState::Retryable
-    )
+    matches!(job.state, JobState::Scheduled | JobState::Queued | JobState::Retryable)
 }
 
 fn ended_at(job: &Job) -> Timestamp {

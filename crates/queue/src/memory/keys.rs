@@ -28,11 +28,7 @@ struct Keyed {
 
 impl KeyName {
     pub(super) fn of(key: &IdempotencyKey) -> Self {
-        Self {
-            tenant: key.tenant.clone(),
-            scope: key.scope,
-            token: key.token.clone(),
-        }
+        Self { tenant: key.tenant.clone(), scope: key.scope, token: key.token.clone() }
     }
 }
 
@@ -54,14 +50,7 @@ impl Keys {
         answer: Arc<[JobId]>,
         made: usize,
     ) {
-        self.0.insert(
-            name,
-            Keyed {
-                fingerprint,
-                answer,
-                stored: made,
-            },
-        );
+        self.0.insert(name, Keyed { fingerprint, answer, stored: made });
     }
 
     /// One of the jobs that a key's submission made is gone.

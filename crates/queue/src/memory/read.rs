@@ -36,11 +36,7 @@ impl State {
     }
 
     pub(super) fn queues(&self, now: Now) -> Vec<QueueStatus> {
-        self.indexes
-            .queues
-            .values()
-            .map(|queue| self.status(queue, now))
-            .collect()
+        self.indexes.queues.values().map(|queue| self.status(queue, now)).collect()
     }
 
     fn status(&self, queue: &Queue, now: Now) -> QueueStatus {
@@ -69,10 +65,7 @@ fn matches(query: &ListQuery, job: &Job, state: JobState) -> bool {
     query.queue.as_ref().is_none_or(|queue| *queue == job.queue)
         && query.state.is_none_or(|wanted| wanted == state)
         && query.kind.as_ref().is_none_or(|kind| *kind == job.kind)
-        && query
-            .tag
-            .as_ref()
-            .is_none_or(|(key, value)| job.tags.has(key, value))
+        && query.tag.as_ref().is_none_or(|(key, value)| job.tags.has(key, value))
 }
 
 fn without_bodies(job: &Job, state: JobState) -> Job {

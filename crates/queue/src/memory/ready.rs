@@ -98,10 +98,7 @@ pub(super) struct InOrder<'a> {
 
 impl<'a> InOrder<'a> {
     fn merge(lanes: impl Iterator<Item = Iter<'a, Place>>) -> Self {
-        let mut merged = Self {
-            lanes: lanes.collect(),
-            heads: BinaryHeap::new(),
-        };
+        let mut merged = Self { lanes: lanes.collect(), heads: BinaryHeap::new() };
         for lane in 0..merged.lanes.len() {
             merged.advance(lane);
         }

@@ -14,17 +14,11 @@ impl State {
         if let Some((fence, change)) = entry.settled
             && fence == id.fence
         {
-            return if can_end_as(&end, change.state) {
-                Ok(change)
-            } else {
-                Err(ClaimLost)
-            };
+            return if can_end_as(&end, change.state) { Ok(change) } else { Err(ClaimLost) };
         }
         let cancel_requested = self.held(id, now)?.job.cancel_requested;
         let event = event_of(&end, cancel_requested);
-        let change = self.change(id.job, event, now, |entry, state| {
-            record_end(entry, end, state, now)
-        });
+        let change = self.change(id.job, event, now, |entry, state| record_end(entry, end, state, now));
         let change = change.ok_or(ClaimLost)?;
         if let Some(entry) = self.jobs.get_mut(&id.job) {
             entry.settled = Some((id.fence, change));
@@ -38,10 +32,7 @@ impl State {
         };
         if let Some(claim) = &entry.claim {
             entry.job.cancel_requested = true;
-            let holder = ClaimId {
-                job: id,
-                fence: claim.fence,
-            };
+            let holder = ClaimId { job: id, fence: claim.fence };
             self.hint(Hint::CancelRequested(holder));
             return Cancel::Requested;
         }

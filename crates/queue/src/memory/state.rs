@@ -68,9 +68,7 @@ impl State {
             match self.indexes.queues.get_mut(&spec.name) {
                 Some(queue) => queue.spec = spec.clone(),
                 None => {
-                    self.indexes
-                        .queues
-                        .insert(spec.name.clone(), Queue::new(spec.clone()));
+                    self.indexes.queues.insert(spec.name.clone(), Queue::new(spec.clone()));
                 }
             }
         }
@@ -93,8 +91,7 @@ impl State {
     /// Enters a job just accepted.
     pub(super) fn add(&mut self, mut entry: Entry, now: Now) {
         self.indexes.insert(&mut entry, now);
-        self.hints
-            .extend(entry.job.history.last().copied().map(Hint::Changed));
+        self.hints.extend(entry.job.history.last().copied().map(Hint::Changed));
         if entry.ready {
             self.ready.insert(entry.job.queue.clone());
         }

@@ -27,24 +27,14 @@ impl State {
             && let Some(answer) = self.keys.replay(key)?
         {
             let jobs = answer.iter().filter_map(|id| self.job(*id, now));
-            return Ok(jobs
-                .map(|job| Submitted {
-                    job,
-                    how: How::Replayed,
-                })
-                .collect());
+            return Ok(jobs.map(|job| Submitted { job, how: How::Replayed }).collect());
         }
         let (parts, needed) = self.plan(submission.jobs)?;
         self.room_for(&needed)?;
         let answer = self.accept(parts, submission.key.as_ref(), now);
         Ok(answer
             .into_iter()
-            .filter_map(|(id, how)| {
-                Some(Submitted {
-                    job: self.job(id, now)?,
-                    how,
-                })
-            })
+            .filter_map(|(id, how)| Some(Submitted { job: self.job(id, now)?, how }))
             .collect())
     }
 
@@ -61,10 +51,7 @@ impl State {
         if unique.is_some_and(|name| self.indexes.unique.contains_key(&name)) {
             return Err(Refusal::UniqueKeyTaken);
         }
-        let needed = Load {
-            jobs: 1,
-            bytes: job.payload_bytes as u64,
-        };
+        let needed = Load { jobs: 1, bytes: job.payload_bytes as u64 };
         self.room_for(&BTreeMap::from([(job.queue.clone(), needed)]))?;
         let change = self.change(id, Event::Reopen, now, |entry, _| {
             entry.job.attempt = 0;
@@ -94,10 +81,7 @@ impl State {
                 }
                 first_with.insert(name, parts.len());
             }
-            needed
-                .entry(job.queue.clone())
-                .or_default()
-                .add(job.payload.len_bytes());
+            needed.entry(job.queue.clone()).or_default().add(job.payload.len_bytes());
             parts.push(Part::New(Box::new(job)));
         }
         Ok((parts, needed))
@@ -105,10 +89,7 @@ impl State {
 
     /// Whether all of it fits. What never will is told from what does not now.
     fn room_for(&self, needed: &BTreeMap<QueueName, Load>) -> Result<(), Refusal> {
-        let whole = Load {
-            jobs: self.limits.capacity_jobs,
-            bytes: self.limits.capacity_bytes,
-        };
+        let whole = Load { jobs: self.limits.capacity_jobs, bytes: self.limits.capacity_bytes };
         let mut all = Load::default();
         let mut checks = Vec::with_capacity(needed.len() + 1);
         for (name, load) in needed {
@@ -125,12 +106,8 @@ impl State {
         if let Some(name) = needed.keys().next() {
             checks.push((name, all, self.indexes.live, whole));
         }
-        checks
-            .iter()
-            .try_for_each(|(name, load, _, capacity)| fits_empty(name, *load, *capacity))?;
-        checks
-            .iter()
-            .try_for_each(|(name, load, live, capacity)| fits_now(name, *load, *live, *capacity))
+        checks.iter().try_for_each(|(name, load, _, capacity)| fits_empty(name, *load, *capacity))?;
+        checks.iter().try_for_each(|(name, load, live, capacity)| fits_now(name, *load, *live, *capacity))
     }
 
     /// Stores what is new. The answer's jobs, in the submission's order.
@@ -145,27 +122,13 @@ impl State {
                 Part::New(new) => {
                     let id = self.ids.next(now.at, rand::random());
                     let job = Job::accept(*new, id, now.at, key.map(|key| key.token.clone()));
-                    self.add(
-                        Entry {
-                            job,
-                            claim: None,
-                            settled: None,
-                            key: name.clone(),
-                            ready: false,
-                        },
-                        now,
-                    );
+                    self.add(Entry { job, claim: None, settled: None, key: name.clone(), ready: false }, now);
                     (id, How::Accepted)
                 }
             });
         }
         if let (Some(name), Some(key)) = (name, key) {
-            self.keys.keep(
-                name,
-                key.fingerprint,
-                answer.iter().map(|(id, _)| *id).collect(),
-                made,
-            );
+            self.keys.keep(name, key.fingerprint, answer.iter().map(|(id, _)| *id).collect(), made);
         }
         answer
     }
@@ -174,18 +137,10 @@ impl State {
 fn fits_empty(queue: &QueueName, needed: Load, capacity: Load) -> Result<(), Refusal> {
     let queue = queue.clone();
     if needed.jobs > capacity.jobs {
-        return Err(Refusal::LargerThanCapacity {
-            queue,
-            capacity: capacity.jobs,
-            unit: "jobs",
-        });
+        return Err(Refusal::LargerThanCapacity { queue, capacity: capacity.jobs, unit: "jobs" });
     }
     if needed.bytes > capacity.bytes {
-        return Err(Refusal::LargerThanCapacity {
-            queue,
-            capacity: capacity.bytes,
-            unit: "bytes",
-        });
+        return Err(Refusal::LargerThanCapacity { queue, capacity: capacity.bytes, unit: "bytes" });
     }
     Ok(())
 }
@@ -193,18 +148,10 @@ fn fits_empty(queue: &QueueName, needed: Load, capacity: Load) -> Result<(), Ref
 fn fits_now(queue: &QueueName, needed: Load, live: Load, capacity: Load) -> Result<(), Refusal> {
     let queue = queue.clone();
     if live.jobs + needed.jobs > capacity.jobs {
-        return Err(Refusal::QueueFull {
-            queue,
-            depth: live.jobs,
-            capacity: capacity.jobs,
-        });
+        return Err(Refusal::QueueFull { queue, depth: live.jobs, capacity: capacity.jobs });
     }
     if live.bytes + needed.bytes > capacity.bytes {
-        return Err(Refusal::QueueBytesFull {
-            queue,
-            bytes: live.bytes,
-            capacity: capacity.bytes,
-        });
+        return Err(Refusal::QueueBytesFull { queue, bytes: live.bytes, capacity: capacity.bytes });
     }
     Ok(())
 }

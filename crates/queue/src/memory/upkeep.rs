@@ -28,30 +28,17 @@ impl State {
             }
             changed += 1;
         }
-        Upkeep {
-            changed,
-            more: self.next_chore(now).is_some(),
-            next_due: self.next_moment(now),
-        }
+        Upkeep { changed, more: self.next_chore(now).is_some(), next_due: self.next_moment(now) }
     }
 
     /// The next waiting job whose time has come.
     pub(super) fn next_due(&self, now: Now) -> Option<JobId> {
-        self.indexes
-            .timed
-            .first()
-            .filter(|(at, _)| *at <= now.at)
-            .map(|(_, id)| *id)
+        self.indexes.timed.first().filter(|(at, _)| *at <= now.at).map(|(_, id)| *id)
     }
 
     /// Work that is due, what matters most first.
     fn next_chore(&self, now: Now) -> Option<Chore> {
-        let lapsed = || {
-            self.indexes
-                .leases
-                .first()
-                .filter(|(ends, _)| *ends <= now.instant)
-        };
+        let lapsed = || self.indexes.leases.first().filter(|(ends, _)| *ends <= now.instant);
         let expired = || self.indexes.expiring.first().filter(|(at, _)| *at <= now.at);
         lapsed()
             .map(|(_, id)| Chore::Recover(*id))
@@ -78,11 +65,7 @@ impl State {
     fn next_moment(&self, now: Now) -> Option<Duration> {
         let timed = [self.indexes.timed.first(), self.indexes.expiring.first()];
         let timed = timed.into_iter().flatten().map(|(at, _)| at.since(now.at));
-        let lease = self
-            .indexes
-            .leases
-            .first()
-            .map(|(ends, _)| ends.saturating_duration_since(now.instant));
+        let lease = self.indexes.leases.first().map(|(ends, _)| ends.saturating_duration_since(now.instant));
         timed.chain(lease).min()
     }
 }
