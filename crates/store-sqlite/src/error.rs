@@ -1,0 +1,137 @@
+use std::io;
+use std::path::PathBuf;
+
+use rusqlite::ErrorCode;
+use steadfast_domain::JobId;
+use steadfast_queue::store::StoreError;
+
+/// Why a database file was not opened. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error(
+        "{path} is in use by another process{}: stop that one first, or give this one a file of its own",
+        .pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
+    )]
+    Locked {
+        /// The database file.
+        path: PathBuf,
+        /// Who holds it, as far as its lock file says.
+        pid: Option<u32>,
+    },
+    /// A later version of the program wrote it.
+    #[error(
+        "{path} has schema version {found}, and this program knows versions up to {known}: \
+         start the version that wrote it, or a later one"
+    )]
+    NewerSchema {
+        /// The database file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The newest version this program knows.
+        known: i64,
+    },
+    /// It holds something else.
+    #[error("{path} is a database of another application: name another file")]
+    NotOurs {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// It is damaged, or no database at all.
+    #[error("{path} is not a database or is damaged: restore it from a backup, or name another file")]
+    Corrupt {
+        /// The database file.
+        path: PathBuf,
+        /// What SQLite found.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// It cannot be written.
+    #[error("{path} is read-only: make the file and its directory writable for this user")]
+    ReadOnly {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// Its file system cannot carry the shared memory and locks of a write-ahead log.
+    #[error("{path} lies on a network file system ({kind}): use a local disk, or the PostgreSQL store")]
+    NetworkFileSystem {
+        /// The database file.
+        path: PathBuf,
+        /// The file system's name.
+        kind: &'static str,
+    },
+    /// The operating system refused.
+    #[error("cannot {doing} {path}: {source}")]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// SQLite refused.
+    #[error("cannot open {path}: {source}")]
+    Sqlite {
+        /// The database file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: rusqlite::Error,
+    },
+}
+
+impl OpenError {
+    pub(crate) fn sqlite(path: PathBuf, source: rusqlite::Error) -> Self {
+        match source.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Self::Corrupt { path, source },
+            Some(ErrorCode::ReadOnly) => Self::ReadOnly { path },
+            _ => Self::Sqlite { path, source },
+        }
+    }
+}
+
+/// Why a transaction failed, and so what its callers are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Something in its data was not accepted: whatever shares the transaction may go on without it.
+    Data,
+    /// No disk. Nothing happened.
+    Full,
+    /// Nothing happened.
+    Unavailable,
+    /// The commit or its sync failed: what is on the disk is not known.
+    Doubt,
+}
+
+impl Fault {
+    /// Of a statement inside a transaction, which has then not begun to commit.
+    pub(crate) fn of_statement(error: &rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full,
+            Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch) => Self::Data,
+            _ => Self::Unavailable,
+        }
+    }
+
+    /// Of a commit. A full disk fails the write of the log before the frame that would make the
+    /// transaction count is whole, and a busy one was never begun; after anything else the log may hold it.
+    pub(crate) fn of_commit(error: &rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full,
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Unavailable,
+            _ => Self::Doubt,
+        }
+    }
+
+    /// What a caller is told; `ids` are the jobs that exist if a doubtful transaction happened.
+    pub(crate) fn to_store_error(self, cause: &str, ids: Vec<JobId>) -> StoreError {
+        match self {
+            Self::Full => StoreError::Full,
+            Self::Doubt => StoreError::Unknown { ids },
+            Self::Data | Self::Unavailable => StoreError::Unavailable(cause.into()),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+use async_trait::async_trait;
+use steadfast_domain::{Change, Job, JobId, QueueName};
+use steadfast_queue::JobStore;
+use steadfast_queue::store::{
+    Cancel, ClaimLost, ClaimRequest, Claimed, Durability, HINTS_MAX, Hint, ListQuery, Page, QueueSpec,
+    QueueStatus, Renewal, Renewed, Settlement, StoreError, StoreLimits, Submission, SubmitError, Submitted,
+    Upkeep,
+};
+use tokio::sync::{broadcast, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
+
+use crate::command::{Ask, Command};
+use crate::health::Health;
+use crate::inbox::{Inbox, Lane};
+use crate::lock::Lock;
+use crate::pace::Pace;
+use crate::read::{self, Readers};
+use crate::writer::Writer;
+use crate::{OpenError, SqliteMetrics, file_system, load};
+
+/// What a [`SqliteStore`] needs to know.
+#[derive(Debug, Clone)]
+pub struct SqliteConfig {
+    /// The database file. It is made if it is not there; so is the lock file beside it.
+    pub path: PathBuf,
+    /// Capacity, interruptions and retention.
+    pub limits: StoreLimits,
+}
+
+/// Jobs in one SQLite file: an accepted job is on the disk.
+///
+/// What the contract leaves to a store is decided as in `MemoryStore`. Dropping the store without
+/// [`close`](JobStore::close) waits until what was asked of it is done and the file is closed.
+#[derive(Debug)]
+pub struct SqliteStore {
+    inbox: Arc<Inbox>,
+    readers: Arc<Readers>,
+    hints: broadcast::Sender<Hint>,
+    ended: watch::Receiver<Option<Result<(), String>>>,
+    writer: Option<thread::JoinHandle<()>>,
+}
+
+impl SqliteStore {
+    /// Opens the file, takes its lock, brings its schema up to date, takes back the jobs of a process that
+    /// did not stop in order, and starts the writer. Blocks, for about 0.3 s with a million waiting jobs.
+    pub fn open(config: SqliteConfig, metrics: SqliteMetrics) -> Result<Self, OpenError> {
+        let SqliteConfig { path, limits } = config;
+        file_system::check(&path)?;
+        let lock = Lock::take(&path)?;
+        let sqlite = |source| OpenError::sqlite(path.clone(), source);
+        let mut opened = load::open(&path, &limits)?;
+        load::recover(&mut opened, &limits).map_err(sqlite)?;
+        let readers = Readers::open(&path).map_err(sqlite)?;
+        let inbox = Arc::new(Inbox::new());
+        let (hints, _) = broadcast::channel(HINTS_MAX);
+        let (ended, has_ended) = watch::channel(None);
+        let writer = Writer {
+            path: path.clone(),
+            limits,
+            inbox: Arc::clone(&inbox),
+            hints: hints.clone(),
+            metrics,
+            health: Health::new(path.clone()),
+            pace: Pace::default(),
+            ended,
+        };
+        let thread = thread::Builder::new().name("store-writer".to_owned());
+        let writer = thread.spawn(move || writer.run(opened, lock)).map_err(|source| OpenError::Io {
+            doing: "start the writer of",
+            path,
+            source,
+        })?;
+        Ok(Self { inbox, readers, hints, ended: has_ended, writer: Some(writer) })
+    }
+
+    /// Asks the writer and waits for its answer.
+    async fn ask<I, T, E: From<StoreError>>(
+        &self,
+        lane: Lane,
+        command: impl FnOnce(Ask<I, T, E>) -> Command,
+        input: I,
+    ) -> Result<T, E> {
+        let (ask, answer) = Ask::new(input);
+        self.inbox.put(lane, command(ask)).await?;
+        answered(answer.await)
+    }
+}
+
+/// An answer that never comes means that the writer is gone.
+fn answered<T, E: From<StoreError>>(answer: Result<Result<T, E>, oneshot::error::RecvError>) -> Result<T, E> {
+    answer.unwrap_or_else(|gone| Err(StoreError::Unavailable(Box::new(gone)).into()))
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.inbox.close();
+        self.readers.abandon();
+        if let Some(writer) = self.writer.take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the store's writer had panicked");
+        }
+    }
+}
+
+#[async_trait]
+impl JobStore for SqliteStore {
+    fn durability(&self) -> Durability {
+        Durability::Fsync
+    }
+
+    fn hints(&self) -> broadcast::Receiver<Hint> {
+        self.hints.subscribe()
+    }
+
+    async fn declare(&self, queues: &[QueueSpec]) -> Result<(), StoreError> {
+        self.ask(Lane::Ends, Command::Declare, queues.to_vec()).await
+    }
+
+    async fn pause(&self, queue: &QueueName, paused: bool) -> Result<bool, StoreError> {
+        self.ask(Lane::Ends, Command::Pause, (queue.clone(), paused)).await
+    }
+
+    async fn submit(&self, submission: Submission) -> Result<Vec<Submitted>, SubmitError> {
+        let give_up_at = submission.give_up_at;
+        let (ask, mut answer) = Ask::new(submission);
+        let put = timeout_at(give_up_at, self.inbox.put(Lane::Submissions, Command::Submit(ask)));
+        let ticket = put.await.map_err(|_| StoreError::TimedOut)??;
+        match timeout_at(give_up_at, &mut answer).await {
+            Ok(answer) => answered(answer),
+            Err(_) if self.inbox.withdraw(Lane::Submissions, ticket) => Err(StoreError::TimedOut.into()),
+            // It is inside a transaction, whose end is to be told.
+            Err(_) => answered(answer.await),
+        }
+    }
+
+    async fn reopen(&self, id: JobId) -> Result<Change, SubmitError> {
+        self.ask(Lane::Submissions, Command::Reopen, id).await
+    }
+
+    async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
+        Ok(self.ask(Lane::Claims, Command::Claim, request).await?.take())
+    }
+
+    async fn renew(&self, renewals: Vec<Renewal>) -> Result<Vec<Result<Renewed, ClaimLost>>, StoreError> {
+        self.ask(Lane::Ends, Command::Renew, renewals).await
+    }
+
+    async fn settle(
+        &self,
+        settlements: Vec<Settlement>,
+    ) -> Result<Vec<Result<Change, ClaimLost>>, StoreError> {
+        self.ask(Lane::Ends, Command::Settle, settlements).await
+    }
+
+    async fn cancel(&self, id: JobId) -> Result<Cancel, StoreError> {
+        self.ask(Lane::Ends, Command::Cancel, id).await
+    }
+
+    async fn upkeep(&self, rows_max: usize) -> Result<Upkeep, StoreError> {
+        self.ask(Lane::Ends, Command::Upkeep, rows_max).await
+    }
+
+    async fn get(&self, ids: &[JobId]) -> Result<Vec<Option<Job>>, StoreError> {
+        let ids = ids.to_vec();
+        self.readers.run(move |connection| read::get(connection, &ids)).await
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+        let query = query.clone();
+        self.readers.run(move |connection| read::list(connection, &query)).await
+    }
+
+    async fn queues(&self) -> Result<Vec<QueueStatus>, StoreError> {
+        self.ask(Lane::Ends, Command::Queues, ()).await
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.ask(Lane::Ends, Command::Check, ()).await
+    }
+
+    async fn close(&self, deadline: Instant) -> Result<(), StoreError> {
+        let in_doubt = |why: &str| StoreError::Unavailable(why.into());
+        self.inbox.close();
+        let late = |_| in_doubt("the store was still flushing when its time was up");
+        timeout_at(deadline, self.readers.close()).await.map_err(late)?;
+        let mut ended = self.ended.clone();
+        let ended = timeout_at(deadline, ended.wait_for(Option::is_some)).await.map_err(late)?;
+        match ended.as_deref() {
+            Ok(Some(Ok(()))) => Ok(()),
+            Ok(Some(Err(why))) => Err(in_doubt(why)),
+            Ok(None) | Err(_) => Err(in_doubt("the store's writer is gone")),
+        }
+    }
+}

@@ -1,0 +1,315 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use steadfast_queue::store::{ClaimId, Hint, StoreLimits};
+use tokio::sync::{broadcast, watch};
+use tokio::time::Instant;
+
+use crate::command::Command;
+use crate::effects::Effects;
+use crate::error::Fault;
+use crate::health::Health;
+use crate::inbox::{Inbox, Patience, Taken};
+use crate::load::{self, Opened};
+use crate::lock::Lock;
+use crate::memory::Memory;
+use crate::metrics::SqliteMetrics;
+use crate::pace::Pace;
+use crate::schema;
+use crate::statements::Statements;
+use crate::transaction::{Numbers, Transaction};
+
+/// The one thread that writes, and the only owner of the connection that can.
+///
+/// Whatever waits goes into one transaction, up to a bound, and shares its sync; then each caller gets its
+/// own answer. Nothing is answered before the commit that makes it true.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) path: PathBuf,
+    pub(crate) limits: StoreLimits,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) hints: broadcast::Sender<Hint>,
+    pub(crate) metrics: SqliteMetrics,
+    pub(crate) health: Health,
+    pub(crate) pace: Pace,
+    /// Set as the last thing: whether the file was flushed and closed in order.
+    pub(crate) ended: watch::Sender<Option<Result<(), String>>>,
+}
+
+/// Why a connection is not served any more.
+enum End {
+    /// The store was closed, and nothing waits.
+    Closed,
+    /// A commit's outcome is unknown. These claims must not be left behind, should they exist.
+    Doubt(Vec<ClaimId>),
+}
+
+/// A connection's statements, what is kept in memory of its file, and how commits are synced.
+struct Session<'c> {
+    connection: &'c Connection,
+    statements: Statements<'c>,
+    memory: Memory,
+    numbers: Numbers,
+    effects: Effects,
+    syncing: bool,
+}
+
+/// How long to wait before trying again to open a database whose last commit is in doubt.
+const REOPEN_EVERY: Duration = Duration::from_millis(250);
+
+impl Writer {
+    /// Serves until the store is closed, then flushes and closes the file and lets go of the lock.
+    pub(crate) fn run(mut self, opened: Opened, lock: Lock) {
+        let mut next = Some(opened);
+        let mut closed = Err("the database could not be opened again after a failed commit".to_owned());
+        while let Some(Opened { connection, memory, numbers }) = next.take() {
+            match self.serve(&connection, memory, numbers) {
+                End::Closed => closed = close(connection),
+                End::Doubt(claims) => {
+                    drop(connection);
+                    next = self.reopen();
+                    self.inbox.hand_back(claims);
+                }
+            }
+        }
+        if let Err(error) = &closed {
+            tracing::error!(path = %self.path.display(), error, "the store was not closed in order");
+        }
+        drop(lock);
+        self.ended.send_replace(Some(closed));
+    }
+
+    fn serve(&mut self, connection: &Connection, memory: Memory, numbers: Numbers) -> End {
+        let statements = match Statements::prepare(connection) {
+            Ok(statements) => statements,
+            Err(error) => {
+                tracing::error!(%error, "cannot prepare the store's statements");
+                return End::Doubt(Vec::new());
+            }
+        };
+        let effects = Effects::default();
+        let mut session = Session { connection, statements, memory, numbers, effects, syncing: true };
+        loop {
+            let patience = if session.has_keys_to_load() { Patience::None } else { Patience::Endless };
+            match self.inbox.take(patience) {
+                Taken::End => return End::Closed,
+                Taken::Nothing => session.load_keys(),
+                Taken::Batch(batch) => {
+                    let batch = self.gather(batch);
+                    if let Err(claims) = self.serve_batch(&mut session, batch) {
+                        return End::Doubt(claims);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits a little for those who are about to come, where a sync costs more than the wait.
+    fn gather(&self, mut batch: Vec<Command>) -> Vec<Command> {
+        let delay = self.pace.delay();
+        if !delay.is_zero() {
+            std::thread::sleep(delay);
+            if let Taken::Batch(more) = self.inbox.take(Patience::None) {
+                batch.extend(more);
+            }
+        }
+        batch
+    }
+
+    /// Serves a batch in one transaction, or in several when something in it fails. An error is doubt.
+    fn serve_batch(&mut self, session: &mut Session<'_>, batch: Vec<Command>) -> Result<(), Vec<ClaimId>> {
+        let now = Instant::now();
+        let (late, batch): (Vec<_>, Vec<_>) = batch.into_iter().partition(|command| command.is_late(now));
+        late.into_iter().for_each(Command::withdraw);
+        let (queues, health) = (&session.memory.queues, &mut self.health);
+        let at_once = |command: Command| {
+            command.answer_at_once(|now| queues.status(now), || health.check(session.connection))
+        };
+        // The last group is served next.
+        let mut groups = vec![batch.into_iter().filter_map(at_once).collect::<Vec<_>>()];
+        while let Some(mut group) = groups.pop() {
+            if group.is_empty() {
+                continue;
+            }
+            let Err((fault, error)) = self.transact(session, &mut group) else {
+                fail::fail_point!("sqlite::answer::before");
+                group.into_iter().for_each(|command| command.answer(&self.inbox));
+                continue;
+            };
+            let cause = error.to_string();
+            match fault {
+                Fault::Data if group.len() > 1 => {
+                    let rest = group.split_off(group.len() / 2);
+                    groups.extend([rest, group]);
+                }
+                Fault::Full if !group.iter().all(Command::is_submission) => {
+                    // What needs no new room may still fit.
+                    let (new, rest): (Vec<_>, Vec<_>) = group.into_iter().partition(Command::is_submission);
+                    let alone = new.is_empty();
+                    fail_all(new, fault, &cause);
+                    if alone {
+                        fail_all(rest, fault, &cause);
+                    } else {
+                        groups.push(rest);
+                    }
+                }
+                Fault::Doubt => {
+                    let mut claims = fail_all(group, fault, &cause);
+                    let others = groups.into_iter().flatten().collect();
+                    claims.extend(fail_all(others, Fault::Unavailable, &cause));
+                    return Err(claims);
+                }
+                Fault::Data | Fault::Full | Fault::Unavailable => _ = fail_all(group, fault, &cause),
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a group as one transaction. After an error nothing of it is left, except in doubt.
+    fn transact(
+        &mut self,
+        session: &mut Session<'_>,
+        group: &mut [Command],
+    ) -> Result<(), (Fault, rusqlite::Error)> {
+        let weight: usize = group.iter().map(Command::weight).sum();
+        match session.attempt(group, &self.limits) {
+            Ok(took) => {
+                session.memory.commit();
+                session.effects.publish(&self.hints, &session.memory.queues);
+                self.health.works();
+                self.metrics.commit_seconds.observe(took.as_secs_f64());
+                self.metrics.batch_jobs.observe(weight as f64);
+                if session.syncing {
+                    self.pace.committed(took, group.len());
+                }
+                Ok(())
+            }
+            Err((fault, error)) => {
+                tracing::warn!(%error, ?fault, jobs = weight, "a transaction of the store failed");
+                self.health.failed(fault, &error);
+                Err((session.take_back(fault), error))
+            }
+        }
+    }
+
+    /// Opens the database again after a commit whose outcome is unknown. A sync that failed proves nothing
+    /// when it is repeated, since the kernel may have marked the pages clean: so the whole log is written
+    /// into the database anew, with syncs of its own, before anything is believed and accepted again.
+    /// `None` when the store was closed before that worked.
+    fn reopen(&mut self) -> Option<Opened> {
+        loop {
+            let cause = match load::open_anew(&self.path, &self.limits) {
+                Ok(opened) => {
+                    tracing::info!(path = %self.path.display(), "the store is open again");
+                    self.health.works();
+                    return Some(opened);
+                }
+                Err(error) => error.to_string(),
+            };
+            tracing::error!(path = %self.path.display(), error = cause, "cannot open the store again");
+            let until = Instant::now() + REOPEN_EVERY;
+            while let Some(left) = until.checked_duration_since(Instant::now()) {
+                match self.inbox.take(Patience::For(left)) {
+                    Taken::Batch(batch) => _ = fail_all(batch, Fault::Unavailable, &cause),
+                    Taken::Nothing => {}
+                    Taken::End => return None,
+                }
+            }
+        }
+    }
+}
+
+impl Session<'_> {
+    /// Everything up to the commit, and the commit: how long that took.
+    fn attempt(
+        &mut self,
+        group: &mut [Command],
+        limits: &StoreLimits,
+    ) -> Result<Duration, (Fault, rusqlite::Error)> {
+        let in_statement = |error| (Fault::of_statement(&error), error);
+        let now = crate::clock::now();
+        // A claim that meets an expired job ends it, and that must last.
+        let durable = group.iter().any(Command::is_durable) || self.memory.next_expired(now).is_some();
+        self.sync_commits(durable).map_err(in_statement)?;
+        self.statements.begin.execute([]).map_err(in_statement)?;
+        while let Some(queue) = self.memory.promote_next(now) {
+            self.effects.ready(queue);
+        }
+        let Self { statements, memory, numbers, effects, .. } = self;
+        let mut tx = Transaction::new(statements, memory, numbers, effects, limits, now);
+        group.iter_mut().try_for_each(|command| command.run(&mut tx)).map_err(in_statement)?;
+        tx.finish().map_err(in_statement)?;
+        let began = Instant::now();
+        self.commit().map_err(|error| (Fault::of_commit(&error), error))?;
+        Ok(began.elapsed())
+    }
+
+    fn commit(&mut self) -> rusqlite::Result<()> {
+        fail::fail_point!("sqlite::commit::before");
+        fail::fail_point!("sqlite::commit::fails", |_| Err(sync_failed()));
+        self.statements.commit.execute([])?;
+        fail::fail_point!("sqlite::commit::unknown", |_| Err(sync_failed()));
+        fail::fail_point!("sqlite::commit::after");
+        Ok(())
+    }
+
+    /// Takes back a transaction that failed. What cannot be rolled back is in doubt.
+    fn take_back(&mut self, fault: Fault) -> Fault {
+        self.effects.clear();
+        self.memory.roll_back();
+        if fault == Fault::Doubt || self.connection.is_autocommit() {
+            return fault;
+        }
+        match self.connection.execute_batch("ROLLBACK") {
+            Ok(()) => fault,
+            Err(error) => {
+                tracing::error!(%error, "cannot roll back");
+                Fault::Doubt
+            }
+        }
+    }
+
+    /// Whether the next commit waits for its sync. A commit that does not still survives this process, and
+    /// is on the disk with the next one that does.
+    fn sync_commits(&mut self, durable: bool) -> rusqlite::Result<()> {
+        if self.syncing != durable {
+            self.connection.pragma_update(None, "synchronous", if durable { "full" } else { "normal" })?;
+            self.syncing = durable;
+        }
+        Ok(())
+    }
+
+    fn has_keys_to_load(&self) -> bool {
+        !self.memory.keys().is_complete()
+    }
+
+    /// Uses an idle moment. A failure waits for the submission that needs the keys.
+    fn load_keys(&mut self) {
+        if let Err(error) = self.memory.keys_mut().load_some(&mut self.statements) {
+            tracing::warn!(%error, "cannot read the idempotency keys yet");
+        }
+    }
+}
+
+#[cfg(feature = "failpoints")]
+fn sync_failed() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_FSYNC), None)
+}
+
+/// Says to every caller that it failed; returns the claims that must not be left behind.
+fn fail_all(commands: Vec<Command>, fault: Fault, cause: &str) -> Vec<ClaimId> {
+    commands.into_iter().flat_map(|command| command.fail(fault, cause)).collect()
+}
+
+/// Empties the log into the database and closes it.
+fn close(connection: Connection) -> Result<(), String> {
+    fail::fail_point!("sqlite::close::before_checkpoint");
+    match schema::checkpoint(&connection) {
+        Ok(true) => {}
+        Ok(false) => tracing::warn!("a reader kept the log from being emptied; the next start does it"),
+        Err(error) => return Err(error.to_string()),
+    }
+    connection.close().map_err(|(_, error)| error.to_string())
+}
