@@ -15,6 +15,7 @@ mod follower;
 mod slots;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use steadfast_domain::{Job, JobId, RawJson, Version};
 use steadfast_lifecycle::{Phase, Phases};
@@ -27,7 +28,7 @@ use crate::store::{Hint, JobStore, StoreError};
 use slots::{News, Slots, Subscription};
 
 /// How long a watcher trusts silence before it reads its job's row: hints are lossy.
-const REREAD_AFTER: std::time::Duration = std::time::Duration::from_secs(5);
+const REREAD_AFTER: Duration = Duration::from_secs(5);
 
 /// Passes on what happens to single jobs. One per process.
 pub struct EventHub {
@@ -46,10 +47,12 @@ impl EventHub {
     pub async fn run(self: Arc<Self>, phases: Phases) {
         let mut hints = self.store.hints();
         self.slots.news_for_all();
+        let stopped = phases.at_least(Phase::Stopped);
+        tokio::pin!(stopped);
         loop {
             let hint = tokio::select! {
                 biased;
-                _ = phases.at_least(Phase::Stopped) => return,
+                _ = &mut stopped => return,
                 hint = hints.recv() => hint,
             };
             match hint {

@@ -127,3 +127,21 @@ impl Drop for Subscription {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_goes_with_its_last_watcher() {
+        let slots = Arc::new(Slots::default());
+        let id = JobId::from_u128(7);
+        let (first, second) = (Slots::subscribe(&slots, id), Slots::subscribe(&slots, id));
+        drop(first);
+        assert_eq!(slots.0.lock().len(), 1);
+        drop(second);
+        assert!(slots.0.lock().is_empty());
+        slots.news(id, |news| news.processing(1));
+        assert!(slots.0.lock().is_empty());
+    }
+}

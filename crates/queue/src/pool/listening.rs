@@ -11,10 +11,12 @@ use crate::store::{ClaimId, Hint};
 
 /// Passes on the store's hints until results are no longer taken.
 pub(super) async fn listen(pool: Arc<Pool>, mut hints: Receiver<Hint>) {
+    let cut = pool.cut.cancelled();
+    tokio::pin!(cut);
     loop {
         let hint = tokio::select! {
             biased;
-            () = pool.cut.cancelled() => return,
+            () = &mut cut => return,
             hint = hints.recv() => hint,
         };
         match hint {

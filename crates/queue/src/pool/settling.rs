@@ -64,10 +64,12 @@ impl Pool {
                     fail::fail_point!("pool::settle::after");
                     return answers;
                 }
-                Err(error) => {
+                // Once for each batch: an outage is told of elsewhere too.
+                Err(error) if pause == RETRY_FIRST => {
                     let jobs = batch.len();
                     tracing::warn!(%error, jobs, "attempts cannot be settled; it is tried again until they can");
                 }
+                Err(_) => {}
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RETRY_MAX);

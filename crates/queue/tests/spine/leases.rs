@@ -1,0 +1,59 @@
+//! Claims that can lapse.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use steadfast_domain::JobState;
+use steadfast_queue::{JobContext, StopReason};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::given::{Server, done, given, runs, work};
+
+const LEASE: Duration = Duration::from_secs(6);
+
+/// A server whose store's claims lapse after 6 s.
+async fn leased<H: steadfast_queue::JobHandler>(handler: H) -> Server {
+    let inside = given(handler).lease(LEASE).without_pool().await;
+    *inside.store.lease.lock() = Some(LEASE);
+    Server { pool: inside.pool(1), inside }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_is_renewed_when_a_third_of_it_has_passed() {
+    let server = leased(runs(|context: JobContext| async move {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!(context.stop_reason(), None);
+        done()
+    }))
+    .await;
+    assert_eq!(server.ended(server.submit(work()).await).await.state, JobState::Completed);
+    let renewals = server.store.renewals.lock();
+    assert!((10..=15).contains(&renewals.len()), "{renewals:?}");
+    for pair in renewals.windows(2) {
+        assert!((LEASE / 3..=LEASE / 2).contains(&(pair[1] - pair[0])), "{renewals:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_cannot_renew_stops_before_its_claim_lapses() {
+    let (stops, mut stopped) = mpsc::channel(1);
+    let server = leased(runs(move |context: JobContext| {
+        let stops = stops.clone();
+        async move {
+            let began = Instant::now();
+            stops.send((context.stopped().await, began.elapsed())).await.unwrap();
+            done()
+        }
+    }))
+    .await;
+    server.store.renewals_fail.store(true, Ordering::Relaxed);
+    let id = server.submit(work()).await;
+    let (reason, after) = stopped.recv().await.unwrap();
+    assert_eq!(reason, StopReason::LeaseLost);
+    assert!(LEASE.mul_f64(0.9) <= after && after < LEASE, "{after:?}");
+    // Its result counted for nothing: the attempt was refunded, and another one ran.
+    stopped.recv().await.unwrap();
+    let job = server.store.job(id).await;
+    assert_eq!((job.state, job.attempt, job.interruptions), (JobState::Processing, 1, 0));
+}

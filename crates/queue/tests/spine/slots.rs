@@ -1,0 +1,152 @@
+//! What the pool claims, and when.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use steadfast_domain::{JobState, Start};
+use steadfast_queue::{Failure, Finish, JobContext};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
+
+use crate::given::{done, given, queue, runs, work, work_in};
+
+/// Attempts that say that they have begun and then wait to be let go.
+struct Held {
+    begun: mpsc::Receiver<String>,
+    let_go: Arc<Semaphore>,
+    most: Arc<AtomicUsize>,
+}
+
+fn held()
+-> (Held, impl Fn(JobContext) -> std::pin::Pin<Box<dyn Future<Output = Result<Finish, Failure>> + Send>>) {
+    let (begins, begun) = mpsc::channel(1_000);
+    let let_go = Arc::new(Semaphore::new(0));
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let held = Held { begun, let_go: Arc::clone(&let_go), most: Arc::clone(&most) };
+    let run = move |context: JobContext| {
+        let (begins, let_go) = (begins.clone(), Arc::clone(&let_go));
+        let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+        Box::pin(async move {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            begins.send(context.job().queue.to_string()).await.unwrap();
+            let_go.acquire().await.unwrap().forget();
+            now.fetch_sub(1, Ordering::SeqCst);
+            done()
+        }) as std::pin::Pin<Box<dyn Future<Output = _> + Send>>
+    };
+    (held, run)
+}
+
+#[tokio::test(start_paused = true)]
+async fn never_more_attempts_than_slots() {
+    let (mut held, run) = held();
+    let server = given(runs(run)).concurrency(3).start().await;
+    let mut ids = Vec::new();
+    for _ in 0..20 {
+        ids.push(server.submit(work()).await);
+    }
+    for _ in 0..3 {
+        held.begun.recv().await.unwrap();
+    }
+    assert_eq!(server.pool.running(), 3);
+    assert!(held.begun.try_recv().is_err());
+    for _ in 3..20 {
+        held.let_go.add_permits(1);
+        held.begun.recv().await.unwrap();
+    }
+    held.let_go.add_permits(3);
+    for id in ids {
+        assert_eq!(server.ended(id).await.state, JobState::Completed);
+    }
+    server.pool.idle().await;
+    assert_eq!(held.most.load(Ordering::SeqCst), 3);
+    assert!(server.store.asked.lock().iter().all(|asked| *asked <= 3));
+    assert_eq!(server.metric("steadfast_attempts_running", &[]), 0.0);
+    assert_eq!(server.metric("steadfast_job_attempts_total", &["default", "work", "completed"]), 20.0);
+    assert_eq!(server.metric("steadfast_jobs_finished_total", &["default", "work", "completed"]), 20.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_keeps_to_its_own_concurrency() {
+    let (mut held, run) = held();
+    let server = given(runs(run)).concurrency(4).queue("narrow", 1, Some(1)).start().await;
+    for _ in 0..5 {
+        server.submit(work_in("narrow")).await;
+    }
+    assert_eq!(held.begun.recv().await.unwrap(), "narrow");
+    for _ in 0..5 {
+        server.submit(work()).await;
+    }
+    for _ in 0..3 {
+        assert_eq!(held.begun.recv().await.unwrap(), "default");
+    }
+    assert_eq!(server.pool.running(), 4);
+    held.let_go.add_permits(10);
+    for _ in 0..6 {
+        held.begun.recv().await.unwrap();
+    }
+    server.pool.idle().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_that_arrives_at_an_idle_pool_needs_no_poll() {
+    let (mut held, run) = held();
+    let server = given(runs(run)).concurrency(2).start().await;
+    held.let_go.add_permits(1_000);
+    let began = Instant::now();
+    for _ in 0..500 {
+        let id = server.submit(work()).await;
+        held.begun.recv().await.unwrap();
+        assert_eq!(server.ended(id).await.state, JobState::Completed);
+    }
+    // Paused time stands still while anything can run: a lost wake-up would have cost a second's poll.
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_hint_costs_a_poll_and_no_more() {
+    let (mut held, run) = held();
+    let server = given(runs(run)).start().await;
+    held.let_go.add_permits(1_000);
+    server.store.lose_hints(7);
+    let began = Instant::now();
+    for _ in 0..20 {
+        server.submit(work()).await;
+        held.begun.recv().await.unwrap();
+    }
+    assert!(began.elapsed() <= Duration::from_secs(20 * 5), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scheduled_job_starts_within_50_ms_of_its_time() {
+    let (mut held, run) = held();
+    let server = given(runs(run)).start().await;
+    held.let_go.add_permits(1_000);
+    for ms in [0, 1, 7, 300, 2_750] {
+        let began = Instant::now();
+        let delay = Duration::from_millis(ms);
+        let mut job = work();
+        job.start = Start::After(delay);
+        server.submit(job).await;
+        held.begun.recv().await.unwrap();
+        let late = began.elapsed().checked_sub(delay).expect("never early");
+        assert!(late < Duration::from_millis(50), "{late:?} late after {ms} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_queue_rests_and_starts_at_once_when_resumed() {
+    let (mut held, run) = held();
+    let server = given(runs(run)).start().await;
+    held.let_go.add_permits(1);
+    let admission = server.admission();
+    admission.pause(&queue("default"), true).await.unwrap();
+    let id = server.submit(work()).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(held.begun.try_recv().is_err());
+    let resumed = Instant::now();
+    admission.pause(&queue("default"), false).await.unwrap();
+    assert_eq!(server.ended(id).await.state, JobState::Completed);
+    assert!(resumed.elapsed() < Duration::from_millis(50));
+}
