@@ -1,0 +1,309 @@
+//! A memory store that breaks one promise.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use steadfast_domain::{
+    BootId, Change, Fence, Job, JobId, JobState, NewJob, Priority, QueueName, RawJson, Start, Version,
+};
+use steadfast_queue::store::{
+    Cancel, ClaimId, ClaimLost, ClaimRequest, Claimed, Durability, End, Failed, Hint, How, KeyScope,
+    ListQuery, Owner, Page, QueueSpec, QueueStatus, Refusal, Renewal, Renewed, Retention, Settlement,
+    StoreError, StoreLimits, Submission, SubmitError, Submitted, Upkeep,
+};
+use steadfast_queue::{JobStore, MemoryStore};
+use tokio::sync::broadcast;
+use tokio::task::yield_now;
+use tokio::time::Instant;
+
+use crate::fault::Fault;
+
+/// Longer than any property's time.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+pub(crate) struct FaultyStore {
+    inner: MemoryStore,
+    fault: Option<Fault>,
+    limits: StoreLimits,
+    hints: broadcast::Sender<Hint>,
+    seen: Mutex<Seen>,
+}
+
+/// What a fault needs to remember.
+#[derive(Default)]
+struct Seen {
+    newest: HashMap<JobId, Fence>,
+    settled: HashSet<ClaimId>,
+    cancel_requested: HashSet<JobId>,
+}
+
+impl FaultyStore {
+    pub(crate) fn new(fault: Option<Fault>, limits: StoreLimits) -> Self {
+        let mut inner = limits.clone();
+        match fault {
+            Some(Fault::CapacityIgnored | Fault::CapacityLookedAtFirst) => {
+                (inner.capacity_jobs, inner.capacity_bytes) = (u64::MAX / 2, u64::MAX / 2);
+            }
+            Some(Fault::InterruptionsUnlimited) => inner.interruptions_max = u32::MAX,
+            Some(Fault::RetentionIgnored) => inner.retention = Retention::default(),
+            Some(Fault::DeadNotKept) => inner.retention.keep_dead = inner.retention.keep,
+            _ => {}
+        }
+        let (hints, _) = broadcast::channel(1_024);
+        Self { inner: MemoryStore::new(inner), fault, limits, hints, seen: Mutex::default() }
+    }
+
+    fn is(&self, fault: Fault) -> bool {
+        self.fault == Some(fault)
+    }
+
+    /// A token as this store shows it, and back.
+    fn shown(&self, id: ClaimId) -> ClaimId {
+        if self.is(Fault::FencesShrink) { ClaimId { fence: Fence(u64::MAX - id.fence.0), ..id } } else { id }
+    }
+
+    fn alter_job(&self, job: &mut NewJob) {
+        match self.fault {
+            Some(Fault::UniqueKeyIgnored) => job.unique_key = None,
+            Some(Fault::DeadlineIgnored) => job.deadline = None,
+            Some(Fault::LongestWaitIgnored) => job.max_wait = None,
+            Some(Fault::PriorityIgnored) => job.priority = Priority::Normal,
+            Some(Fault::StartIgnored) => job.start = Start::Now,
+            Some(Fault::PayloadReencoded) => {
+                let text = job.payload.as_str().replace("\\u0000", "").replace("1e999999", "null");
+                job.payload = RawJson::parse(&text).expect("JSON");
+            }
+            _ => {}
+        }
+    }
+
+    async fn live(&self) -> u64 {
+        self.inner.queues().await.map_or(0, |queues| queues.iter().map(QueueStatus::live).sum())
+    }
+
+    async fn refuse_if_it_looks_full(&self) -> Result<(), Refusal> {
+        let (depth, capacity) = (self.live().await, self.limits.capacity_jobs);
+        yield_now().await;
+        if depth < capacity {
+            return Ok(());
+        }
+        Err(Refusal::QueueFull { queue: QueueName::default_queue(), depth, capacity })
+    }
+
+    async fn submit_one_by_one(&self, submission: Submission) -> Result<Vec<Submitted>, SubmitError> {
+        let Submission { jobs, key, give_up_at } = submission;
+        let mut submitted = Vec::new();
+        for job in jobs {
+            let one = Submission { jobs: vec![job], key: key.clone(), give_up_at };
+            submitted.extend(self.inner.submit(one).await?);
+        }
+        Ok(submitted)
+    }
+
+    async fn alter_settlement(&self, settlement: &mut Settlement) {
+        let id = settlement.id;
+        let cancelled = self.seen.lock().cancel_requested.contains(&id.job);
+        let full = self.live().await >= self.limits.capacity_jobs;
+        match (self.fault, &settlement.end) {
+            (Some(Fault::FenceIgnored), _) => {
+                settlement.id.fence = self.seen.lock().newest.get(&id.job).copied().unwrap_or(id.fence);
+            }
+            (Some(Fault::HandBackCounted), End::HandBack { after, .. }) => {
+                let error = Failed { code: String::new(), message: String::new() };
+                settlement.end = End::Retry { error, after: *after };
+            }
+            (Some(Fault::CancelBeatsSuccess), End::Completed { .. }) if cancelled => {
+                settlement.end = End::Cancelled;
+            }
+            (Some(Fault::RetryNeedsRoom), End::Retry { .. }) if full => settlement.id.fence = Fence(0),
+            _ => {}
+        }
+    }
+}
+
+#[async_trait]
+impl JobStore for FaultyStore {
+    fn durability(&self) -> Durability {
+        self.inner.durability()
+    }
+
+    fn hints(&self) -> broadcast::Receiver<Hint> {
+        match self.fault {
+            Some(Fault::NeverHints | Fault::HintsTooEarly) => self.hints.subscribe(),
+            _ => self.inner.hints(),
+        }
+    }
+
+    async fn declare(&self, queues: &[QueueSpec]) -> Result<(), StoreError> {
+        let mut queues = queues.to_vec();
+        if self.is(Fault::CapacityIgnored) {
+            queues.iter_mut().for_each(|queue| (queue.capacity_jobs, queue.capacity_bytes) = (None, None));
+        }
+        self.inner.declare(&queues).await?;
+        if self.is(Fault::PauseUndone) {
+            for queue in &queues {
+                self.inner.pause(&queue.name, false).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn pause(&self, queue: &QueueName, paused: bool) -> Result<bool, StoreError> {
+        if self.is(Fault::PauseIgnored) { Ok(true) } else { self.inner.pause(queue, paused).await }
+    }
+
+    async fn submit(&self, mut submission: Submission) -> Result<Vec<Submitted>, SubmitError> {
+        submission.jobs.iter_mut().for_each(|job| self.alter_job(job));
+        match (self.fault, &mut submission.key) {
+            (Some(Fault::KeyForgotten), key) => *key = None,
+            (Some(Fault::KeyBodyIgnored), Some(key)) => key.fingerprint = [0; 32],
+            (Some(Fault::KeyScopeIgnored), Some(key)) => key.scope = KeyScope::Submit,
+            (Some(Fault::CapacityLookedAtFirst), _) => self.refuse_if_it_looks_full().await?,
+            (Some(Fault::BatchKeptInPart), _) => return self.submit_one_by_one(submission).await,
+            _ => {}
+        }
+        let mut submitted = self.inner.submit(submission).await?;
+        for Submitted { job, how } in &mut submitted {
+            if self.is(Fault::ReplayNotSaid) {
+                *how = How::Accepted;
+            }
+            if self.is(Fault::HintsTooEarly) {
+                let next = Change { version: Version(2), state: JobState::Completed, ..job.history[0] };
+                let _ = self.hints.send(Hint::Changed(next));
+            }
+        }
+        Ok(submitted)
+    }
+
+    async fn reopen(&self, id: JobId) -> Result<Change, SubmitError> {
+        self.inner.reopen(id).await
+    }
+
+    async fn claim(&self, mut request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
+        match self.fault {
+            Some(Fault::KindsIgnored) => request.wants.iter_mut().for_each(|want| want.kinds = None),
+            Some(Fault::SharesIgnored) => request.wants.iter_mut().for_each(|want| want.share = 0),
+            Some(Fault::MaximumIgnored) => request.max += 1,
+            Some(Fault::SuspectsTogether) => {
+                request.owner = Owner::Process(BootId::from_random(rand::random()))
+            }
+            Some(Fault::LeaseNeverLapses) => request.lease = FOR_EVER,
+            _ => {}
+        }
+        let mut claimed = self.inner.claim(request).await?;
+        for claimed in &mut claimed {
+            self.seen.lock().newest.insert(claimed.id.job, claimed.id.fence);
+            claimed.id = self.shown(claimed.id);
+            if self.is(Fault::AttemptNotCounted) {
+                claimed.job.attempt -= 1;
+            }
+        }
+        Ok(claimed)
+    }
+
+    async fn renew(&self, mut renewals: Vec<Renewal>) -> Result<Vec<Result<Renewed, ClaimLost>>, StoreError> {
+        for renewal in &mut renewals {
+            renewal.id = self.shown(renewal.id);
+            if self.is(Fault::CheckpointLost) {
+                renewal.checkpoint = None;
+            }
+        }
+        if self.is(Fault::RenewalIgnored) {
+            let renewed = |renewal: Renewal| Renewed { valid_for: renewal.lease, cancel_requested: false };
+            return Ok(renewals.into_iter().map(renewed).map(Ok).collect());
+        }
+        let mut answers = self.inner.renew(renewals).await?;
+        if self.is(Fault::CancelNotTold) {
+            answers.iter_mut().flatten().for_each(|renewed| renewed.cancel_requested = false);
+        }
+        Ok(answers)
+    }
+
+    async fn settle(
+        &self,
+        mut settlements: Vec<Settlement>,
+    ) -> Result<Vec<Result<Change, ClaimLost>>, StoreError> {
+        for settlement in &mut settlements {
+            settlement.id = self.shown(settlement.id);
+            self.alter_settlement(settlement).await;
+        }
+        let ids: Vec<ClaimId> = settlements.iter().map(|settlement| settlement.id).collect();
+        let mut answers = self.inner.settle(settlements).await?;
+        if self.is(Fault::BadItemFailsAll) && answers.iter().any(Result::is_err) {
+            answers.iter_mut().for_each(|answer| *answer = Err(ClaimLost));
+        }
+        if self.is(Fault::RepeatRefused) {
+            for (id, answer) in ids.into_iter().zip(&mut answers) {
+                if !self.seen.lock().settled.insert(id) {
+                    *answer = Err(ClaimLost);
+                }
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn cancel(&self, id: JobId) -> Result<Cancel, StoreError> {
+        let job = self.inner.get(&[id]).await?.pop().flatten();
+        let running = job.is_some_and(|job| job.state == JobState::Processing);
+        if running && self.is(Fault::CancelForgotten) {
+            return Ok(Cancel::Requested);
+        }
+        self.seen.lock().cancel_requested.insert(id);
+        self.inner.cancel(id).await
+    }
+
+    async fn upkeep(&self, rows_max: usize) -> Result<Upkeep, StoreError> {
+        let rows_max = if self.is(Fault::StepUnbounded) { usize::MAX } else { rows_max };
+        let upkeep = self.inner.upkeep(rows_max).await?;
+        let next_due = upkeep.next_due.filter(|_| !self.is(Fault::NextDueForgotten));
+        Ok(Upkeep { next_due, ..upkeep })
+    }
+
+    async fn get(&self, ids: &[JobId]) -> Result<Vec<Option<Job>>, StoreError> {
+        let mut jobs = self.inner.get(ids).await?;
+        match self.fault {
+            Some(Fault::VersionNotCounted) => {
+                jobs.iter_mut().flatten().for_each(|job| job.version = Version::FIRST);
+            }
+            Some(Fault::ReadsReordered) => jobs.reverse(),
+            _ => {}
+        }
+        Ok(jobs)
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+        let mut query = query.clone();
+        if self.is(Fault::StateFilterIgnored) {
+            query.state = None;
+        }
+        let mut page = self.inner.list(&query).await?;
+        match self.fault {
+            Some(Fault::ListedOldestFirst) => page.jobs.reverse(),
+            Some(Fault::NextPageForgotten) => page.next = None,
+            Some(Fault::BodiesListed) => {
+                let ids: Vec<JobId> = page.jobs.iter().map(|job| job.id).collect();
+                page.jobs = self.inner.get(&ids).await?.into_iter().flatten().collect();
+            }
+            _ => {}
+        }
+        Ok(page)
+    }
+
+    async fn queues(&self) -> Result<Vec<QueueStatus>, StoreError> {
+        let mut queues = self.inner.queues().await?;
+        if self.is(Fault::FiguresForgotten) {
+            queues.iter_mut().for_each(|queue| queue.depth[JobState::Completed as usize] = 0);
+        }
+        Ok(queues)
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.inner.check().await
+    }
+
+    async fn close(&self, deadline: Instant) -> Result<(), StoreError> {
+        if self.is(Fault::CloseIgnored) { Ok(()) } else { self.inner.close(deadline).await }
+    }
+}
