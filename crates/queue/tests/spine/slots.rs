@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use steadfast_domain::{JobState, Start};
-use steadfast_queue::{Failure, Finish, JobContext};
+use steadfast_queue::{JobContext, JobHandler};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
@@ -18,30 +18,29 @@ struct Held {
     most: Arc<AtomicUsize>,
 }
 
-fn held()
--> (Held, impl Fn(JobContext) -> std::pin::Pin<Box<dyn Future<Output = Result<Finish, Failure>> + Send>>) {
+fn held() -> (Held, impl JobHandler) {
     let (begins, begun) = mpsc::channel(1_000);
     let let_go = Arc::new(Semaphore::new(0));
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let held = Held { begun, let_go: Arc::clone(&let_go), most: Arc::clone(&most) };
-    let run = move |context: JobContext| {
+    let handler = runs(move |context: JobContext| {
         let (begins, let_go) = (begins.clone(), Arc::clone(&let_go));
         let (now, most) = (Arc::clone(&now), Arc::clone(&most));
-        Box::pin(async move {
+        async move {
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             begins.send(context.job().queue.to_string()).await.unwrap();
             let_go.acquire().await.unwrap().forget();
             now.fetch_sub(1, Ordering::SeqCst);
             done()
-        }) as std::pin::Pin<Box<dyn Future<Output = _> + Send>>
-    };
-    (held, run)
+        }
+    });
+    (held, handler)
 }
 
 #[tokio::test(start_paused = true)]
 async fn never_more_attempts_than_slots() {
-    let (mut held, run) = held();
-    let server = given(runs(run)).concurrency(3).start().await;
+    let (mut held, handler) = held();
+    let server = given(handler).concurrency(3).start().await;
     let mut ids = Vec::new();
     for _ in 0..20 {
         ids.push(server.submit(work()).await);
@@ -69,8 +68,8 @@ async fn never_more_attempts_than_slots() {
 
 #[tokio::test(start_paused = true)]
 async fn a_queue_keeps_to_its_own_concurrency() {
-    let (mut held, run) = held();
-    let server = given(runs(run)).concurrency(4).queue("narrow", 1, Some(1)).start().await;
+    let (mut held, handler) = held();
+    let server = given(handler).concurrency(4).queue("narrow", 1, Some(1)).start().await;
     for _ in 0..5 {
         server.submit(work_in("narrow")).await;
     }
@@ -91,8 +90,8 @@ async fn a_queue_keeps_to_its_own_concurrency() {
 
 #[tokio::test(start_paused = true)]
 async fn work_that_arrives_at_an_idle_pool_needs_no_poll() {
-    let (mut held, run) = held();
-    let server = given(runs(run)).concurrency(2).start().await;
+    let (mut held, handler) = held();
+    let server = given(handler).concurrency(2).start().await;
     held.let_go.add_permits(1_000);
     let began = Instant::now();
     for _ in 0..500 {
@@ -106,8 +105,8 @@ async fn work_that_arrives_at_an_idle_pool_needs_no_poll() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_hint_costs_a_poll_and_no_more() {
-    let (mut held, run) = held();
-    let server = given(runs(run)).start().await;
+    let (mut held, handler) = held();
+    let server = given(handler).start().await;
     held.let_go.add_permits(1_000);
     server.store.lose_hints(7);
     let began = Instant::now();
@@ -120,8 +119,8 @@ async fn a_lost_hint_costs_a_poll_and_no_more() {
 
 #[tokio::test(start_paused = true)]
 async fn a_scheduled_job_starts_within_50_ms_of_its_time() {
-    let (mut held, run) = held();
-    let server = given(runs(run)).start().await;
+    let (mut held, handler) = held();
+    let server = given(handler).start().await;
     held.let_go.add_permits(1_000);
     for ms in [0, 1, 7, 300, 2_750] {
         let began = Instant::now();
@@ -137,8 +136,8 @@ async fn a_scheduled_job_starts_within_50_ms_of_its_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_paused_queue_rests_and_starts_at_once_when_resumed() {
-    let (mut held, run) = held();
-    let server = given(runs(run)).start().await;
+    let (mut held, handler) = held();
+    let server = given(handler).start().await;
     held.let_go.add_permits(1);
     let admission = server.admission();
     admission.pause(&queue("default"), true).await.unwrap();
