@@ -52,14 +52,19 @@ pub async fn a_closed_store_refuses_every_call(bench: &mut dyn Bench) {
 pub async fn calls_under_way_at_the_close_are_answered(bench: &mut dyn Bench) {
     let store = Subject::open(bench).await;
     let mut submits = JoinSet::new();
-    for _ in 0..50 {
+    for before in 0..50 {
         let store = store.clone();
         submits.spawn(async move {
+            for _ in 0..before {
+                yield_now().await;
+            }
             let submission = Submission { jobs: vec![echo()], key: None, give_up_at: Instant::now() + LONG };
             store.seam().submit(submission).await
         });
     }
-    yield_now().await;
+    for _ in 0..25 {
+        yield_now().await;
+    }
     store.seam().close(Instant::now() + LONG).await.expect("closes");
     for answer in submits.join_all().await {
         assert!(matches!(answer, Ok(_) | Err(SubmitError::Store(StoreError::Closed))), "{answer:?}");

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use steadfast_domain::{Job, JobId, JobState, NewJob, Start};
-use steadfast_queue::store::{Cancel, ClaimLost, How, ListQuery, Refusal, Renewal, StoreLimits};
+use steadfast_queue::store::{Cancel, ClaimLost, How, ListQuery, Refusal, Renewal, StoreLimits, Submission};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::Bench;
 use super::counters::assert_figures;
@@ -230,6 +231,29 @@ pub async fn a_crash_in_a_flood_loses_nothing(bench: &mut dyn Bench) {
     }
     assert_eq!(store.stored().await % 3, 0, "each batch whole");
     assert_figures(&store).await;
+}
+
+/// What is answered while the store closes is found again; what is refused left nothing.
+pub async fn what_is_answered_during_a_close_survives_it(bench: &mut dyn Bench) {
+    let store = Subject::open(bench).await;
+    let mut submits = JoinSet::new();
+    for _ in 0..50 {
+        let store = store.clone();
+        submits.spawn(async move {
+            let submission = Submission { jobs: echoes(2), key: None, give_up_at: Instant::now() + LONG };
+            store.seam().submit(submission).await
+        });
+    }
+    let first = store.until("one is answered", async || submits.try_join_next()).await;
+    let mut answered = first.expect("no panic").expect("accepted");
+    store.close().await;
+    answered.extend(submits.join_all().await.into_iter().flatten().flatten());
+
+    let store = Subject::open(bench).await;
+    for id in answered_ids(&answered) {
+        assert_eq!(store.state(id).await, JobState::Queued);
+    }
+    assert_eq!(store.stored().await, answered.len());
 }
 
 /// Several lives in a row, each with its own work, keep growing ids and fencing tokens.

@@ -173,6 +173,7 @@ macro_rules! each_durable_property {
                 a_pause_survives_a_crash,
                 time_goes_on_while_no_process_runs,
                 a_crash_in_a_flood_loses_nothing,
+                what_is_answered_during_a_close_survives_it,
                 tokens_and_ids_grow_from_life_to_life;
         }
     };

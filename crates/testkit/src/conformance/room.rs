@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use steadfast_domain::{JobState, NewJob, Start};
 use steadfast_queue::store::{End, How, Refusal, Renewal, StoreLimits};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 
 use super::Bench;
 use super::subject::{
@@ -219,6 +219,7 @@ pub async fn a_race_of_submits_and_ends_never_exceeds_the_capacity(bench: &mut d
             for _ in 0..40 {
                 // A refusal is as good: that it is right is what the other task looks at.
                 let _ = store.try_submit_one(echo()).await;
+                yield_now().await;
             }
         });
     }
@@ -228,6 +229,7 @@ pub async fn a_race_of_submits_and_ends_never_exceeds_the_capacity(bench: &mut d
             for claimed in worker.claim_from(vec![want("default")], 2).await {
                 worker.end(claimed.id, completed()).await;
             }
+            yield_now().await;
         }
     });
     let watcher = store.clone();
@@ -235,6 +237,7 @@ pub async fn a_race_of_submits_and_ends_never_exceeds_the_capacity(bench: &mut d
         for _ in 0..100 {
             let live = watcher.queue("default").await.live();
             assert!(live <= 5, "{live} live jobs");
+            yield_now().await;
         }
     });
     tasks.join_all().await;

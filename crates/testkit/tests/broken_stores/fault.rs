@@ -17,7 +17,11 @@ pub(crate) enum Fault {
     KeyScopeIgnored,
     /// Does not say that it answered with an old job.
     ReplayNotSaid,
+    /// Keeps what it answered it had given up.
+    GivenUpKept,
     UniqueKeyIgnored,
+    /// Keeps unique keys for all queues and tenants together.
+    UniqueKeyEverywhere,
     DeadlineIgnored,
     LongestWaitIgnored,
     PriorityIgnored,
@@ -27,6 +31,10 @@ pub(crate) enum Fault {
     /// Gives an owner what it cannot run.
     KindsIgnored,
     MaximumIgnored,
+    /// Gives jobs in another order than they are taken in.
+    OrderForgotten,
+    /// Gives a job to two, or twice to one.
+    JobGivenTwice,
     SharesIgnored,
     PauseIgnored,
     /// Resumes a queue that is declared again.
@@ -52,6 +60,12 @@ pub(crate) enum Fault {
     BadItemFailsAll,
     /// Forgets a cancel of a running attempt.
     CancelForgotten,
+    /// Knows nothing of a job that has ended, when it is to be cancelled.
+    EndedNotFound,
+    /// Opens no cancelled job again.
+    ReopensDeadOnly,
+    /// Says that it opened what it did not.
+    ReopenAgreed,
     /// Makes a success `cancelled` because a cancel was requested.
     CancelBeatsSuccess,
     LeaseNeverLapses,
@@ -63,6 +77,10 @@ pub(crate) enum Fault {
     StepUnbounded,
     NextDueForgotten,
     VersionNotCounted,
+    /// Counts a claim as a durable change.
+    ClaimCounted,
+    /// Keeps the first error only.
+    ErrorsForgotten,
     /// Answers reads in an order of its own.
     ReadsReordered,
     BodiesListed,
@@ -71,10 +89,16 @@ pub(crate) enum Fault {
     /// Ends a list after its first page.
     NextPageForgotten,
     FiguresForgotten,
+    /// Shows each queue the figures of one.
+    FiguresMixed,
+    /// Goes on counting a job whose time has come as `scheduled`.
+    DueCountedAsScheduled,
     NeverHints,
     /// Hints what is not committed.
     HintsTooEarly,
     CloseIgnored,
+    /// Is away, once it is closed.
+    ClosedIsAway,
 }
 
 /// Each fault with the property that must notice it.
@@ -137,4 +161,17 @@ pub(crate) const FAULTS: &[(Fault, &str)] = &[
     (Fault::NeverHints, "every_change_is_hinted"),
     (Fault::HintsTooEarly, "a_hint_comes_after_its_commit"),
     (Fault::CloseIgnored, "a_closed_store_refuses_every_call"),
+    (Fault::GivenUpKept, "a_submission_given_up_left_nothing"),
+    (Fault::UniqueKeyEverywhere, "a_unique_key_belongs_to_its_queue_and_tenant"),
+    (Fault::OrderForgotten, "one_class_is_first_in_first_out"),
+    (Fault::OrderForgotten, "ready_order_is_due_time_plus_penalty_then_id"),
+    (Fault::JobGivenTwice, "claims_at_once_give_each_job_to_one"),
+    (Fault::EndedNotFound, "what_has_ended_stays_as_it_ended"),
+    (Fault::ReopensDeadOnly, "a_job_cancelled_while_waiting_may_be_reopened"),
+    (Fault::ReopenAgreed, "only_dead_and_cancelled_jobs_are_reopened"),
+    (Fault::ClaimCounted, "what_is_not_durable_has_no_version"),
+    (Fault::ErrorsForgotten, "errors_and_history_keep_the_newest"),
+    (Fault::FiguresMixed, "figures_are_kept_apart_by_queue"),
+    (Fault::DueCountedAsScheduled, "a_due_job_is_counted_as_queued"),
+    (Fault::ClosedIsAway, "calls_under_way_at_the_close_are_answered"),
 ];

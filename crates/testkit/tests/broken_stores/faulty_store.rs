@@ -6,7 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use steadfast_domain::{
-    BootId, Change, Fence, Job, JobId, JobState, NewJob, Priority, QueueName, RawJson, Start, Version,
+    BootId, Change, Fence, Job, JobId, JobState, NewJob, Priority, QueueName, RawJson, Start, UniqueKey,
+    Version,
 };
 use steadfast_queue::store::{
     Cancel, ClaimId, ClaimLost, ClaimRequest, Claimed, Durability, End, Failed, Hint, How, KeyScope,
@@ -37,6 +38,7 @@ struct Seen {
     newest: HashMap<JobId, Fence>,
     settled: HashSet<ClaimId>,
     cancel_requested: HashSet<JobId>,
+    unique: HashMap<UniqueKey, JobId>,
 }
 
 impl FaultyStore {
@@ -90,6 +92,14 @@ impl FaultyStore {
             return Ok(());
         }
         Err(Refusal::QueueFull { queue: QueueName::default_queue(), depth, capacity })
+    }
+
+    /// The job first made with a unique key, wherever that was.
+    async fn made_anywhere(&self, jobs: &[NewJob]) -> Result<Option<Submitted>, StoreError> {
+        let key = jobs.first().and_then(|job| job.unique_key.as_ref());
+        let Some(id) = key.and_then(|key| self.seen.lock().unique.get(key).copied()) else { return Ok(None) };
+        let job = self.inner.get(&[id]).await?.pop().flatten();
+        Ok(job.map(|job| Submitted { job, how: How::Deduplicated }))
     }
 
     async fn submit_one_by_one(&self, submission: Submission) -> Result<Vec<Submitted>, SubmitError> {
@@ -162,10 +172,28 @@ impl JobStore for FaultyStore {
             (Some(Fault::KeyScopeIgnored), Some(key)) => key.scope = KeyScope::Submit,
             (Some(Fault::CapacityLookedAtFirst), _) => self.refuse_if_it_looks_full().await?,
             (Some(Fault::BatchKeptInPart), _) => return self.submit_one_by_one(submission).await,
+            (Some(Fault::UniqueKeyEverywhere), _) => {
+                if let Some(made) = self.made_anywhere(&submission.jobs).await? {
+                    return Ok(vec![made]);
+                }
+            }
+            (Some(Fault::GivenUpKept), _) if submission.give_up_at < Instant::now() => {
+                submission.give_up_at = Instant::now();
+                self.inner.submit(submission).await?;
+                return Err(StoreError::TimedOut.into());
+            }
             _ => {}
         }
-        let mut submitted = self.inner.submit(submission).await?;
+        let mut submitted = match self.inner.submit(submission).await {
+            Err(SubmitError::Store(StoreError::Closed)) if self.is(Fault::ClosedIsAway) => {
+                return Err(StoreError::Unavailable("away".into()).into());
+            }
+            answer => answer?,
+        };
         for Submitted { job, how } in &mut submitted {
+            if let Some(key) = &job.unique_key {
+                self.seen.lock().unique.insert(key.clone(), job.id);
+            }
             if self.is(Fault::ReplayNotSaid) {
                 *how = How::Accepted;
             }
@@ -178,7 +206,17 @@ impl JobStore for FaultyStore {
     }
 
     async fn reopen(&self, id: JobId) -> Result<Change, SubmitError> {
-        self.inner.reopen(id).await
+        let job = self.inner.get(&[id]).await?.pop().flatten();
+        match (self.fault, job) {
+            (Some(Fault::ReopensDeadOnly), Some(job)) if job.state == JobState::Cancelled => {
+                Err(Refusal::State(job.state).into())
+            }
+            (Some(Fault::ReopenAgreed), Some(job)) => match self.inner.reopen(id).await {
+                Err(SubmitError::Refused(Refusal::State(_))) => Ok(job.history[0]),
+                answer => answer,
+            },
+            _ => self.inner.reopen(id).await,
+        }
     }
 
     async fn claim(&self, mut request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
@@ -199,6 +237,11 @@ impl JobStore for FaultyStore {
             if self.is(Fault::AttemptNotCounted) {
                 claimed.job.attempt -= 1;
             }
+        }
+        match self.fault {
+            Some(Fault::OrderForgotten) => claimed.reverse(),
+            Some(Fault::JobGivenTwice) => claimed.extend(claimed.first().cloned()),
+            _ => {}
         }
         Ok(claimed)
     }
@@ -246,9 +289,10 @@ impl JobStore for FaultyStore {
 
     async fn cancel(&self, id: JobId) -> Result<Cancel, StoreError> {
         let job = self.inner.get(&[id]).await?.pop().flatten();
-        let running = job.is_some_and(|job| job.state == JobState::Processing);
-        if running && self.is(Fault::CancelForgotten) {
-            return Ok(Cancel::Requested);
+        match (self.fault, job.map(|job| job.state)) {
+            (Some(Fault::CancelForgotten), Some(JobState::Processing)) => return Ok(Cancel::Requested),
+            (Some(Fault::EndedNotFound), Some(state)) if state.is_terminal() => return Ok(Cancel::NotFound),
+            _ => {}
         }
         self.seen.lock().cancel_requested.insert(id);
         self.inner.cancel(id).await
@@ -267,6 +311,11 @@ impl JobStore for FaultyStore {
             Some(Fault::VersionNotCounted) => {
                 jobs.iter_mut().flatten().for_each(|job| job.version = Version::FIRST);
             }
+            Some(Fault::ClaimCounted) => {
+                let claimed = jobs.iter_mut().flatten().filter(|job| job.state == JobState::Processing);
+                claimed.for_each(|job| job.version = job.version.next());
+            }
+            Some(Fault::ErrorsForgotten) => jobs.iter_mut().flatten().for_each(|job| job.errors.truncate(1)),
             Some(Fault::ReadsReordered) => jobs.reverse(),
             _ => {}
         }
@@ -293,8 +342,17 @@ impl JobStore for FaultyStore {
 
     async fn queues(&self) -> Result<Vec<QueueStatus>, StoreError> {
         let mut queues = self.inner.queues().await?;
-        if self.is(Fault::FiguresForgotten) {
-            queues.iter_mut().for_each(|queue| queue.depth[JobState::Completed as usize] = 0);
+        let first = queues.first().map(|queue| queue.depth);
+        for queue in &mut queues {
+            match self.fault {
+                Some(Fault::FiguresForgotten) => queue.depth[JobState::Completed as usize] = 0,
+                Some(Fault::FiguresMixed) => queue.depth = first.unwrap_or_default(),
+                Some(Fault::DueCountedAsScheduled) => {
+                    let queued = std::mem::take(&mut queue.depth[JobState::Queued as usize]);
+                    queue.depth[JobState::Scheduled as usize] += queued;
+                }
+                _ => {}
+            }
         }
         Ok(queues)
     }

@@ -55,6 +55,14 @@ fn every_fault_fails_the_property_that_names_the_promise() {
 }
 
 #[test]
+fn every_property_is_failed_by_some_fault() {
+    let kept_by_all =
+        |property: &&Property| FAULTS.iter().all(|(fault, _)| keeps(property, &mut Broken(Some(*fault))));
+    let idle: Vec<_> = PROPERTIES.iter().filter(kept_by_all).collect();
+    assert!(idle.is_empty(), "no fault fails {idle:?}");
+}
+
+#[test]
 fn without_a_fault_the_same_store_keeps_every_promise() {
     let broken: Vec<_> = PROPERTIES.iter().filter(|property| !keeps(property, &mut Broken(None))).collect();
     assert!(broken.is_empty(), "{broken:?}");
