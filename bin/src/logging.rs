@@ -1,0 +1,88 @@
+//! Log lines go to standard error, as text for people or as one JSON object a line, by way of a bounded
+//! buffer: a reader that stalls costs lines, which are counted, never a request.
+
+use std::io::{IsTerminal, stderr};
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{IntGauge, Registry};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt;
+
+use crate::settings::{LogFormat, Settings};
+
+/// Lines waiting for standard error at most; more are dropped.
+const BUFFERED_LINES_MAX: usize = 8_192;
+
+/// The log, until it is dropped: then what is buffered is written, waiting about a second at most for
+/// whoever reads it.
+#[derive(Debug)]
+pub struct Logging {
+    dropped: ErrorCounter,
+    _writer: WorkerGuard,
+}
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    /// The filter of the settings is not one.
+    #[error("the log filter: {0}")]
+    Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// The process logs elsewhere already.
+    #[error("the process has a log already")]
+    Set(#[from] tracing::subscriber::SetGlobalDefaultError),
+}
+
+impl Logging {
+    /// Makes this the process's log.
+    ///
+    /// # Errors
+    /// When the process has one already.
+    pub fn begin(settings: &Settings) -> Result<Self, LoggingError> {
+        let (writer, guard) = NonBlockingBuilder::default()
+            .lossy(true)
+            .buffered_lines_limit(BUFFERED_LINES_MAX)
+            .thread_name("log-writer")
+            .finish(stderr());
+        let dropped = writer.error_counter();
+        let terminal = stderr().is_terminal();
+        let format = settings.log_format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
+        let lines = fmt().with_env_filter(EnvFilter::try_new(&settings.log)?).with_writer(writer);
+        match format {
+            LogFormat::Text => tracing::subscriber::set_global_default(lines.with_ansi(terminal).finish())?,
+            LogFormat::Json => {
+                let lines = lines.json().flatten_event(true).with_span_list(false);
+                tracing::subscriber::set_global_default(lines.finish())?;
+            }
+        }
+        Ok(Self { dropped, _writer: guard })
+    }
+
+    /// Registers `steadfast_log_lines_dropped`.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        let help = "Log lines dropped because standard error was not read in time";
+        let gauge = IntGauge::new("steadfast_log_lines_dropped", help)?;
+        registry.register(Box::new(DroppedLines { counter: self.dropped.clone(), gauge }))
+    }
+}
+
+/// Reads the writer's own count when it is asked for.
+struct DroppedLines {
+    counter: ErrorCounter,
+    gauge: IntGauge,
+}
+
+impl Collector for DroppedLines {
+    fn desc(&self) -> Vec<&Desc> {
+        self.gauge.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        self.gauge.set(i64::try_from(self.counter.dropped_lines()).unwrap_or(i64::MAX));
+        self.gauge.collect()
+    }
+}

@@ -1,0 +1,218 @@
+//! The server as a library: what a program of one's own builds on to add kinds, hooks, or a store.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use prometheus::Registry;
+use steadfast_api::{App, Connections, RESERVED_CONNECTIONS};
+use steadfast_lifecycle::{Budget, Hooks, Ledger, LifecycleMetrics, Phase, drain_channel, phases};
+use steadfast_queue::{Handlers, JobStore};
+use steadfast_store_sqlite::SqliteMetrics;
+use tokio::net::TcpListener;
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::settings::{Loaded, QueueSettings, Settings, show_time};
+use crate::shutdown::{Course, Drained, Shutdown, Store};
+use crate::signals::Signals;
+use crate::stop::{StopListener, Urgency};
+use crate::store::{NoStore, Opening};
+use crate::work::{Parts, Work};
+use crate::{open_files, store, wiring};
+
+/// How long each runtime may take to end when nothing is left to wait for: what blocks its thread even then
+/// is left behind.
+const RUNTIME_END_LIMIT: Duration = Duration::from_millis(100);
+
+/// A server to be.
+pub struct Server {
+    loaded: Loaded,
+    registry: Registry,
+    handlers: Box<dyn FnOnce(Handlers) -> Handlers>,
+    hooks: Hooks,
+    store: Option<Arc<dyn JobStore>>,
+}
+
+/// Why there was no server. Nothing was accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The operating system refused something.
+    #[error("cannot {0}: {1}")]
+    System(&'static str, #[source] io::Error),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {reason}; is another server there? --listen names another address")]
+    Listen {
+        /// Which address.
+        address: SocketAddr,
+        /// Why not.
+        reason: io::Error,
+    },
+    /// Two components, or the program around this server, claim one metric.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The built-in kinds cannot be set up.
+    #[error("the built-in job kinds: {0}")]
+    Handlers(#[from] steadfast_handlers::BuildError),
+    /// There is no store.
+    #[error("{0}")]
+    Store(#[from] NoStore),
+}
+
+impl Server {
+    /// A server with these settings, the built-in kinds, and the store the settings name.
+    pub fn builder(loaded: Loaded) -> Self {
+        Self {
+            loaded,
+            registry: Registry::new(),
+            handlers: Box::new(|built_in| built_in),
+            hooks: Hooks::new(),
+            store: None,
+        }
+    }
+
+    /// Where metrics are registered, and what `/metrics` shows.
+    pub fn registry(self, registry: Registry) -> Self {
+        Self { registry, ..self }
+    }
+
+    /// What becomes of the built-in kinds: add to them, replace some, or begin anew.
+    pub fn handlers(self, change: impl FnOnce(Handlers) -> Handlers + 'static) -> Self {
+        Self { handlers: Box::new(change), ..self }
+    }
+
+    /// Steps to be run during the drain.
+    pub fn hooks(self, hooks: Hooks) -> Self {
+        Self { hooks, ..self }
+    }
+
+    /// A store in place of the one the settings name.
+    pub fn store(self, store: Arc<dyn JobStore>) -> Self {
+        Self { store: Some(store), ..self }
+    }
+
+    /// Serves until a signal or a request asks for a stop, then drains. Returns what the process is to exit
+    /// with: 0, or 75 when something owed could not be done. Blocks, and must not be called on a runtime's
+    /// thread.
+    ///
+    /// It installs the process's signal handlers, for good. When a drain overruns its budget, or SIGINT comes
+    /// a second time during one, it ends the process itself.
+    ///
+    /// # Errors
+    /// When the server could not start.
+    pub fn run(self) -> Result<u8, StartError> {
+        let handlers_runtime =
+            runtime("handlers").map_err(|error| StartError::System("start threads", error))?;
+        let runtime = runtime("server").map_err(|error| StartError::System("start threads", error))?;
+        let ended = runtime.block_on(self.serve(handlers_runtime.handle().clone()));
+        handlers_runtime.shutdown_timeout(RUNTIME_END_LIMIT);
+        runtime.shutdown_timeout(RUNTIME_END_LIMIT);
+        let Drained { code, last_resort } = ended?;
+        if let Some(last_resort) = last_resort {
+            last_resort.disarm();
+        }
+        Ok(code)
+    }
+
+    /// From the first bound port to the end of the drain.
+    async fn serve(self, handlers_runtime: Handle) -> Result<Drained, StartError> {
+        let Self { loaded: Loaded { settings, budget, .. }, registry, handlers, hooks, store } = self;
+        say_if_cut(&settings, &budget);
+        let files_of_jobs = RESERVED_CONNECTIONS + settings.concurrency;
+        let connections_max = open_files::fit_connections(settings.connections_max, files_of_jobs);
+
+        let signals = Signals::install().map_err(|error| StartError::System("listen to signals", error))?;
+        let (drain_trigger, drain_requests) = drain_channel();
+        let ledger = Ledger::new();
+        let (stop_listener, stop) = StopListener::new(signals, drain_requests, ledger.clone());
+        let mut listening = JoinSet::new();
+        listening.spawn(stop_listener.run());
+
+        let (phase_sender, phases) = phases();
+        LifecycleMetrics::register(&registry, phases.clone(), ledger.clone())?;
+        let config = wiring::api(&settings, connections_max);
+        let app = App::new(config, phases.clone(), drain_trigger, registry.clone())?;
+        let connections = Connections::serve(listen(settings.listen).await?, Arc::clone(&app));
+
+        let queues = wiring::queues(&settings);
+        let mut opening = begin_to_open(store, &settings, &queues, &registry)?;
+        let handlers = handlers(steadfast_handlers::builtin(wiring::http_kind(&settings))?);
+        let opened = tokio::select! {
+            biased;
+            _ = stop.at_least(Urgency::LameDuck) => None,
+            opened = opening.opened() => Some(opened?),
+        };
+
+        let (drain_ends, drain_ends_at) = watch::channel(None);
+        let course = Course::new(phase_sender, budget, stop, ledger, drain_ends);
+        let mut work = Work::default();
+        let store = match opened {
+            None => Store::Opening(opening),
+            Some(store) => {
+                let durability = store.durability();
+                work = Parts {
+                    settings: &settings,
+                    queues: &queues,
+                    registry: &registry,
+                    phases,
+                    store: Arc::clone(&store),
+                    handlers,
+                    handlers_runtime,
+                    drain_ends: drain_ends_at,
+                }
+                .begin(&app)?;
+                course.advance(Phase::Ready);
+                tracing::info!(store = %settings.store, ?durability, "ready");
+                Store::Open(store)
+            }
+        };
+        Ok(Shutdown { app, connections, hooks, store, work }.run(course).await)
+    }
+}
+
+/// A runtime with a thread for each core, at least two: one that is busy must not stop the others.
+fn runtime(name: &str) -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(available_parallelism().map_or(2, |cores| cores.get().max(2)))
+        .thread_name(name)
+        .enable_all()
+        .build()
+}
+
+/// Binds, and says where: with port 0 only the log knows.
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let failed = |reason| StartError::Listen { address, reason };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    tracing::info!(address = %listener.local_addr().map_err(failed)?, "listening");
+    Ok(listener)
+}
+
+/// Begins to open `given`, or else the store that the settings name.
+fn begin_to_open(
+    given: Option<Arc<dyn JobStore>>,
+    settings: &Settings,
+    queues: &[QueueSettings],
+    registry: &Registry,
+) -> Result<Opening, StartError> {
+    let specs = queues.iter().map(wiring::queue_spec).collect();
+    let metrics = SqliteMetrics::register(registry)?;
+    let (url, limits) = (settings.store.clone(), wiring::store_limits(settings));
+    let open = move || given.map_or_else(|| store::open(url, limits, metrics), Ok);
+    Opening::begin(open, specs, Handle::current())
+        .map_err(|error| StartError::System("start the thread that opens the store", error))
+}
+
+fn say_if_cut(settings: &Settings, budget: &Budget) {
+    let cut = budget.graceful_cut();
+    if !cut.is_zero() {
+        tracing::warn!(
+            graceful_timeout = show_time(settings.shutdown.graceful_timeout),
+            kill_after = settings.shutdown.kill_after.map(show_time),
+            cut_by = show_time(cut),
+            "the graceful time is cut so that the whole drain fits into kill_after"
+        );
+    }
+}

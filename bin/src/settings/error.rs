@@ -1,0 +1,61 @@
+use std::path::PathBuf;
+
+use steadfast_domain::Invalid;
+use steadfast_lifecycle::BudgetError;
+
+use super::value::NotAllowed;
+
+/// Why the settings cannot be used. Each names the key as it was written where it came from, its value,
+/// and what is allowed.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A value that cannot stand where it does.
+    #[error("{key}: {value:?} is not allowed; allowed is {allowed}")]
+    NotAllowed {
+        /// The flag, the variable, or the key and its file.
+        key: String,
+        /// The value, cut if it is long.
+        value: String,
+        /// What is allowed.
+        allowed: String,
+    },
+    /// A key in the file that names no setting.
+    #[error("{key}: there is no such setting; `steadfast check` lists those there are")]
+    UnknownKey {
+        /// The key and its file.
+        key: String,
+    },
+    /// A queue's name in the file.
+    #[error("{key}: {reason}")]
+    QueueName {
+        /// The table and its file.
+        key: String,
+        /// What is wrong with it.
+        reason: Invalid,
+    },
+    /// The file cannot be read.
+    #[error("--config: {}: {reason}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("--config: {}: not TOML: {reason}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        reason: Box<toml::de::Error>,
+    },
+    /// The shutdown's times do not make a drain.
+    #[error("shutdown: {0}")]
+    Budget(#[from] BudgetError),
+}
+
+impl SettingsError {
+    pub(super) fn not_allowed(key: impl Into<String>, not: NotAllowed) -> Self {
+        Self::NotAllowed { key: key.into(), value: not.shown, allowed: not.allowed }
+    }
+}

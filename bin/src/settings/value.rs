@@ -1,0 +1,296 @@
+//! How one setting's value is written, read and shown, whichever source it comes from.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+/// Where jobs live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// In this process's memory only.
+    Memory,
+    /// In one SQLite file.
+    Sqlite(PathBuf),
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The place of one value in the settings, with what may stand there.
+pub(super) enum Slot<'a> {
+    Count(&'a mut dyn Holds<u64>, RangeInclusive<u64>),
+    Size(&'a mut dyn Holds<u64>, RangeInclusive<u64>),
+    Time(&'a mut dyn Holds<Duration>, RangeInclusive<Duration>),
+    Switch(&'a mut bool),
+    Address(&'a mut SocketAddr),
+    Store(&'a mut StoreUrl),
+    LogFormat(&'a mut Option<LogFormat>),
+    LogFilter(&'a mut String),
+}
+
+/// A field that a number or a time fits into, set or unset.
+pub(super) trait Holds<T> {
+    fn get(&self) -> Option<T>;
+    fn put(&mut self, value: T);
+}
+
+/// The value cannot stand here; `shown` is what an error may repeat of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NotAllowed {
+    pub(super) shown: String,
+    pub(super) allowed: String,
+}
+
+/// Characters of a rejected value that an error repeats.
+const SHOWN_CHARS_MAX: usize = 64;
+const SIZE_UNITS: [(&str, u64); 5] =
+    [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+const TIME_UNITS: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+
+impl Slot<'_> {
+    /// Reads `text` into the place.
+    pub(super) fn set(&mut self, text: &str) -> Result<(), NotAllowed> {
+        if self.try_set(text).is_some() {
+            return Ok(());
+        }
+        Err(NotAllowed { shown: self.shown(text), allowed: self.allowed() })
+    }
+
+    fn try_set(&mut self, text: &str) -> Option<()> {
+        match self {
+            Self::Count(place, range) => place.put(within(parse_digits(text)?, range)?),
+            Self::Size(place, range) => place.put(within(parse_size(text)?, range)?),
+            Self::Time(place, range) => place.put(within(parse_time(text)?, range)?),
+            Self::Switch(place) => **place = text.parse().ok()?,
+            Self::Address(place) => **place = text.parse().ok()?,
+            Self::Store(place) => **place = parse_store(text)?,
+            Self::LogFormat(place) => {
+                **place = Some(match text {
+                    "text" => LogFormat::Text,
+                    "json" => LogFormat::Json,
+                    _ => return None,
+                });
+            }
+            Self::LogFilter(place) => {
+                EnvFilter::try_new(text).ok()?;
+                **place = text.to_owned();
+            }
+        }
+        Some(())
+    }
+
+    /// The value as one may write it.
+    pub(super) fn show(&self) -> String {
+        match self {
+            Self::Count(place, _) => place.get().map(|count| count.to_string()),
+            Self::Size(place, _) => place.get().map(|bytes| in_largest_unit(bytes, &SIZE_UNITS)),
+            Self::Time(place, _) => place.get().map(show_time),
+            Self::Switch(place) => Some(place.to_string()),
+            Self::Address(place) => Some(place.to_string()),
+            Self::Store(place) => Some(place.to_string()),
+            Self::LogFormat(place) => {
+                return place.map_or("text on a terminal, else json", LogFormat::as_str).to_owned();
+            }
+            Self::LogFilter(place) => Some((*place).clone()),
+        }
+        .unwrap_or_else(|| "unset".to_owned())
+    }
+
+    /// What may stand here, as the end of a sentence.
+    pub(super) fn allowed(&self) -> String {
+        match self {
+            Self::Count(_, range) => format!("a whole number from {} to {}", range.start(), range.end()),
+            Self::Size(_, range) => format!(
+                "a size such as 512B, 256KiB or 1GiB, from {} to {}",
+                in_largest_unit(*range.start(), &SIZE_UNITS),
+                in_largest_unit(*range.end(), &SIZE_UNITS)
+            ),
+            Self::Time(_, range) => format!(
+                "a duration such as 500ms, 30s, 10m, 24h or 7d, from {} to {}",
+                show_time(*range.start()),
+                show_time(*range.end())
+            ),
+            Self::Switch(_) => "true or false".to_owned(),
+            Self::Address(_) => {
+                "an IP address and a port, such as 127.0.0.1:8080 or [::]:8080; port 0 picks a free one"
+                    .to_owned()
+            }
+            Self::Store(_) => "sqlite://PATH or memory: (this build has no other store)".to_owned(),
+            Self::LogFormat(_) => "text or json".to_owned(),
+            Self::LogFilter(_) => "a tracing filter, such as info or info,steadfast_api=debug".to_owned(),
+        }
+    }
+
+    /// What an error repeats of a value: never a password, which a database's URL may hold.
+    fn shown(&self, text: &str) -> String {
+        if let (Self::Store(_), Some((scheme, _))) = (self, text.split_once("://")) {
+            return format!("{scheme}://…");
+        }
+        let mut shown: String = text.chars().take(SHOWN_CHARS_MAX).collect();
+        if shown.len() < text.len() {
+            shown.push('…');
+        }
+        shown
+    }
+}
+
+impl LogFormat {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("memory:"),
+            Self::Sqlite(path) => write!(f, "sqlite://{}", path.display()),
+        }
+    }
+}
+
+/// A time in the largest unit that writes it whole.
+pub fn show_time(time: Duration) -> String {
+    match u64::try_from(time.as_millis()) {
+        Ok(0) => "0s".to_owned(),
+        Ok(ms) => in_largest_unit(ms, &TIME_UNITS),
+        Err(_) => format!("{time:?}"),
+    }
+}
+
+macro_rules! holds {
+    ($inner:ty: $($place:ty),*) => {$(
+        impl Holds<$inner> for $place {
+            fn get(&self) -> Option<$inner> {
+                <$inner>::try_from(*self).ok()
+            }
+
+            fn put(&mut self, value: $inner) {
+                // The slot's range fits the field: it is the one place that states both.
+                *self = <$place>::try_from(value).unwrap_or(<$place>::MAX);
+            }
+        }
+
+        impl Holds<$inner> for Option<$place> {
+            fn get(&self) -> Option<$inner> {
+                self.as_ref().and_then(Holds::get)
+            }
+
+            fn put(&mut self, value: $inner) {
+                let mut place = <$place>::default();
+                place.put(value);
+                *self = Some(place);
+            }
+        }
+    )*};
+}
+holds!(u64: u32, u64, usize);
+holds!(Duration: Duration);
+
+fn within<T: PartialOrd>(value: T, range: &RangeInclusive<T>) -> Option<T> {
+    range.contains(&value).then_some(value)
+}
+
+/// Digits and nothing else: `parse` alone would take a sign.
+fn parse_digits(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+/// A number and its unit; bytes may go without.
+fn parse_size(text: &str) -> Option<u64> {
+    let text = if text.ends_with('B') { text.to_owned() } else { format!("{text}B") };
+    parse_with_unit(&text, &SIZE_UNITS)
+}
+
+fn parse_time(text: &str) -> Option<Duration> {
+    parse_with_unit(text, &TIME_UNITS).map(Duration::from_millis)
+}
+
+fn parse_with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
+    parse_digits(number)?.checked_mul(*factor)
+}
+
+fn in_largest_unit(number: u64, units: &[(&str, u64)]) -> String {
+    let whole = units.iter().find(|(_, factor)| number >= *factor && number.is_multiple_of(*factor));
+    whole.map_or_else(|| number.to_string(), |(unit, factor)| format!("{}{unit}", number / factor))
+}
+
+fn parse_store(text: &str) -> Option<StoreUrl> {
+    match text.strip_prefix("sqlite://") {
+        Some(path) if !path.is_empty() && !path.contains('\0') => Some(StoreUrl::Sqlite(path.into())),
+        _ => (text == "memory:").then_some(StoreUrl::Memory),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_one_number_and_one_unit() {
+        for (text, ms) in [("500ms", 500), ("30s", 30_000), ("10m", 600_000), ("24h", 86_400_000), ("0s", 0)]
+        {
+            assert_eq!(parse_time(text), Some(Duration::from_millis(ms)), "{text}");
+            assert_eq!(show_time(Duration::from_millis(ms)), if ms == 86_400_000 { "1d" } else { text });
+        }
+        for text in
+            ["", "30", "s", "1.5s", "-1s", "+1s", " 1s", "1 s", "1S", "1m30s", "1µs", "99999999999999999d"]
+        {
+            assert_eq!(parse_time(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_binary_and_exact() {
+        for (text, bytes) in [("256KiB", 262_144), ("1GiB", 1 << 30), ("7B", 7), ("0B", 0)] {
+            assert_eq!(parse_size(text), Some(bytes), "{text}");
+        }
+        assert_eq!(parse_size("7000"), Some(7_000));
+        assert_eq!(in_largest_unit(1_536, &SIZE_UNITS), "1536B");
+        for text in ["", "B", "1KB", "1kib", "1 GiB", "-1B", "1.5GiB", "99999999TiB"] {
+            assert_eq!(parse_size(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn stores_are_a_file_or_memory() {
+        assert_eq!(parse_store("sqlite://jobs.db"), Some(StoreUrl::Sqlite("jobs.db".into())));
+        assert_eq!(parse_store("sqlite:///var/jobs.db"), Some(StoreUrl::Sqlite("/var/jobs.db".into())));
+        assert_eq!(parse_store("memory:"), Some(StoreUrl::Memory));
+        for text in ["", "sqlite://", "sqlite:x", "memory", "memory://", "jobs.db", "sqlite://a\0b"] {
+            assert_eq!(parse_store(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_error_never_repeats_a_password() {
+        let mut store = StoreUrl::Memory;
+        let error = Slot::Store(&mut store).set("postgres://steadfast:secret@db/jobs").unwrap_err();
+        assert_eq!(error.shown, "postgres://…");
+        assert!(error.allowed.contains("sqlite://PATH"));
+    }
+
+    #[test]
+    fn a_long_value_is_cut_in_an_error() {
+        let mut count = 0_u64;
+        let error = Slot::Count(&mut count, 1..=2).set(&"é".repeat(100)).unwrap_err();
+        assert_eq!(error.shown.chars().count(), SHOWN_CHARS_MAX + 1);
+    }
+}

@@ -1,0 +1,181 @@
+use std::future::Future;
+use std::time::Duration;
+
+use steadfast_api::Connections;
+use steadfast_lifecycle::{
+    Budget, Deadlines, HookEnd, HookList, HookReport, LastResort, Ledger, Phase, PhaseSender, StepTimer,
+    Tasks, last_word,
+};
+use steadfast_queue::WorkerPool;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::{Drained, Store};
+use crate::stop::{Stop, Urgency};
+
+/// How long answers go on saying `Connection: close` after the last job has settled, before idle
+/// connections are closed: a client that is about to use one is told, not cut off.
+const LAST_ANSWERS: Duration = Duration::from_millis(100);
+
+/// Leads through the phases: knows when each one ends, and writes down how it went.
+pub(crate) struct Course {
+    phases: PhaseSender,
+    budget: Budget,
+    stop: Stop,
+    ledger: Ledger,
+    drain_ends: watch::Sender<Option<Instant>>,
+    last_resort: Option<LastResort>,
+}
+
+impl Course {
+    /// A course not yet begun. `drain_ends` tells clients when this process will be gone.
+    pub(crate) fn new(
+        phases: PhaseSender,
+        budget: Budget,
+        stop: Stop,
+        ledger: Ledger,
+        drain_ends: watch::Sender<Option<Instant>>,
+    ) -> Self {
+        Self { phases, budget, stop, ledger, drain_ends, last_resort: None }
+    }
+
+    /// Goes forward to a phase before the drain.
+    pub(crate) fn advance(&self, phase: Phase) {
+        self.phases.advance(phase);
+    }
+
+    /// Waits until a stop is asked for, and begins it; how urgent it is.
+    pub(super) async fn begin(&mut self) -> Urgency {
+        let (urgency, cause) = self.stop.at_least(Urgency::LameDuck).await;
+        self.ledger.begin(cause);
+        let deadlines = self.budget.entering(Phase::LameDuck, Instant::now());
+        match LastResort::arm(deadlines.last_resort, self.ledger.clone()) {
+            Ok(last_resort) => self.last_resort = Some(last_resort),
+            Err(error) => {
+                tracing::warn!(%error, "no thread for the last resort: nothing enforces the budget")
+            }
+        }
+        urgency
+    }
+
+    /// Enters a phase of the drain: the deadlines from here, and the timer of its step.
+    pub(super) fn enter(&self, phase: Phase) -> (StepTimer, Deadlines) {
+        let deadlines = self.budget.entering(phase, Instant::now());
+        if let Some(last_resort) = &self.last_resort {
+            last_resort.tighten(deadlines.last_resort);
+        }
+        self.drain_ends.send_replace(Some(deadlines.end));
+        (self.step(phase), deadlines)
+    }
+
+    /// Enters [`Phase::Stopped`], which shares its deadlines with [`Phase::Handback`].
+    pub(super) fn stopped(&self) -> StepTimer {
+        self.step(Phase::Stopped)
+    }
+
+    fn step(&self, phase: Phase) -> StepTimer {
+        self.phases.advance(phase);
+        tracing::info!(phase = phase.as_str(), "phase entered");
+        self.ledger.step(phase.as_str(), self.budget.share(phase))
+    }
+
+    /// Waits for `done`, until `deadline` or until the stop has become urgent.
+    pub(super) async fn until(&self, deadline: Instant, done: impl Future<Output = ()>) {
+        tokio::select! {
+            biased;
+            () = self.urgent() => {}
+            () = done => {}
+            () = sleep_until(deadline) => {}
+        }
+    }
+
+    async fn urgent(&self) {
+        self.stop.at_least(Urgency::Handback).await;
+    }
+
+    /// The lame duck's whole time, if the stop wants one.
+    pub(super) async fn lame_duck(&self, urgency: Urgency, deadlines: Deadlines) {
+        if urgency == Urgency::LameDuck {
+            self.until(deadlines.lame_duck, std::future::pending()).await;
+        }
+    }
+
+    pub(super) async fn pre_hooks(&self, hooks: HookList, deadlines: Deadlines) {
+        hooks.run(deadlines.draining, self.urgent(), |report| self.note_hook(report)).await;
+    }
+
+    pub(super) async fn post_hooks(&self, hooks: HookList, deadlines: Deadlines) {
+        hooks.run(deadlines.closing, std::future::pending(), |report| self.note_hook(report)).await;
+    }
+
+    fn note_hook(&self, report: HookReport) {
+        if report.end == HookEnd::Overran {
+            self.ledger.fault(format!("the hook {} overran its time", report.name));
+        }
+        self.ledger.hook(report);
+    }
+
+    /// Gives back what still runs. What cannot be ended may be run by another only when this process is
+    /// certainly gone.
+    pub(super) async fn hand_back(&self, pool: Option<WorkerPool>, deadlines: Deadlines) {
+        let Some(pool) = pool else { return };
+        let rest_after = deadlines.last_resort.saturating_duration_since(Instant::now());
+        let report = pool.hand_back(deadlines.closing, rest_after).await;
+        self.ledger.count("jobs finished", report.finished);
+        self.ledger.names("jobs checkpointed", report.checkpointed.iter());
+        self.ledger.names("jobs handed back", report.handed_back.iter());
+        self.ledger.names("jobs abandoned", report.abandoned.iter());
+        if !report.unsettled.is_empty() {
+            self.ledger.names("jobs unsettled", report.unsettled.iter());
+            self.ledger.fault("results or hand-backs were not committed; the next start recovers these jobs");
+        }
+    }
+
+    pub(super) async fn close_connections(&self, connections: Connections, deadlines: Deadlines) {
+        if connections.open_count() > 0 {
+            sleep_until(deadlines.closing.min(Instant::now() + LAST_ANSWERS)).await;
+        }
+        let report = connections.close(deadlines.closing).await;
+        self.ledger.count("connections closed", report.closed as u64);
+        self.ledger.count("connections cut", report.cut as u64);
+    }
+
+    /// Joins tracked tasks within the background's share of the time.
+    pub(super) async fn join(&self, tasks: [Tasks; 2], deadlines: Deadlines) {
+        let until = deadlines.closing.min(Instant::now() + self.budget.background());
+        let mut overdue = Vec::new();
+        for tasks in &tasks {
+            overdue.extend(tasks.join(until).await);
+        }
+        self.ledger.names("background tasks overdue", overdue.iter());
+    }
+
+    /// Closes the store. One that is still opening is waited for: it has nothing of this process in it.
+    pub(super) async fn close_store(&self, store: Store, deadlines: Deadlines) {
+        let store = match store {
+            Store::Open(store) => store,
+            Store::Opening(mut opening) => match timeout_at(deadlines.closing, opening.opened()).await {
+                Ok(Ok(store)) => store,
+                Ok(Err(_)) => return,
+                Err(_) => return self.ledger.count("stores still opening", 1),
+            },
+        };
+        match timeout_at(deadlines.flush, store.close(deadlines.flush)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.ledger.fault(format!("the store's last flush is in doubt: {error}")),
+            Err(_) => self.ledger.fault("the store did not close in its time; its last flush is in doubt"),
+        }
+    }
+
+    /// The account of it all, and what to exit with.
+    pub(super) fn end(self, deadlines: Deadlines) -> Drained {
+        let now = Instant::now();
+        if now > deadlines.end {
+            self.ledger.fault(format!("closing overran its time by {:?}", now - deadlines.end));
+        }
+        let code = self.ledger.finish();
+        self.ledger.emit();
+        last_word(self.ledger.to_string());
+        Drained { code, last_resort: self.last_resort }
+    }
+}

@@ -1,0 +1,128 @@
+//! From the settings to each component's own configuration.
+
+use std::sync::Arc;
+
+use steadfast_api::Config as ApiConfig;
+use steadfast_domain::{BootId, QueueName};
+use steadfast_handlers::HttpConfig;
+use steadfast_queue::admission::{AdmissionConfig, QueueConfig, QueueMode, SettleRates};
+use steadfast_queue::pool::{PoolConfig, PoolQueue};
+use steadfast_queue::store::{QueueSpec, Retention, StoreLimits};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::settings::{QueueSettings, Settings};
+
+pub(crate) fn store_limits(settings: &Settings) -> StoreLimits {
+    StoreLimits {
+        capacity_jobs: settings.capacity,
+        capacity_bytes: settings.capacity_bytes,
+        interruptions_max: settings.interruptions_max,
+        retention: Retention {
+            keep: settings.retention,
+            keep_dead: settings.retention_dead,
+            jobs_max: settings.retention_jobs,
+            bytes_max: settings.retention_bytes,
+        },
+    }
+}
+
+/// The queues of the settings, and `default`, which always exists.
+pub(crate) fn queues(settings: &Settings) -> Vec<QueueSettings> {
+    let mut queues = settings.queues.clone();
+    let default = QueueName::default_queue();
+    if !queues.iter().any(|queue| queue.name == default) {
+        queues.push(QueueSettings::new(default));
+    }
+    queues
+}
+
+pub(crate) fn queue_spec(queue: &QueueSettings) -> QueueSpec {
+    QueueSpec {
+        name: queue.name.clone(),
+        capacity_jobs: queue.capacity,
+        capacity_bytes: queue.capacity_bytes,
+    }
+}
+
+/// `connections_max` may be lower than the settings', to fit the limit of open files.
+pub(crate) fn api(settings: &Settings, connections_max: usize) -> ApiConfig {
+    ApiConfig {
+        requests_max: settings.requests_max,
+        held_max: settings.held_max,
+        connections_max,
+        header_timeout: settings.header_timeout,
+        body_timeout: settings.body_timeout,
+        request_timeout: settings.request_timeout,
+        payload_bytes_max: settings.payload_max,
+        ..ApiConfig::default()
+    }
+}
+
+/// A server that only this machine reaches may deliver to this machine.
+pub(crate) fn http_kind(settings: &Settings) -> HttpConfig {
+    HttpConfig {
+        allow_private: settings.allow_private_addresses,
+        allow_loopback: settings.allow_private_addresses || settings.listen.ip().is_loopback(),
+    }
+}
+
+pub(crate) fn admission(
+    settings: &Settings,
+    queues: &[QueueSettings],
+    settle_rates: Arc<SettleRates>,
+    drain_ends: watch::Receiver<Option<Instant>>,
+) -> AdmissionConfig {
+    let queue =
+        |queue: &QueueSettings| QueueConfig { spec: queue_spec(queue), mode: QueueMode::Push, kinds: None };
+    AdmissionConfig {
+        payload_bytes_max: settings.payload_max,
+        request_timeout: settings.request_timeout,
+        queues: queues.iter().map(queue).collect(),
+        settle_rates,
+        drain_ends,
+    }
+}
+
+pub(crate) fn pool(
+    settings: &Settings,
+    queues: &[QueueSettings],
+    settle_rates: Arc<SettleRates>,
+) -> PoolConfig {
+    let queue = |queue: &QueueSettings| PoolQueue {
+        name: queue.name.clone(),
+        weight: queue.weight,
+        concurrency: queue.concurrency,
+    };
+    PoolConfig {
+        concurrency: settings.concurrency,
+        lease: settings.lease,
+        boot: BootId::from_random(rand::random()),
+        queues: queues.iter().map(queue).collect(),
+        settle_rates,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_queue_exists_once() {
+        let default = QueueSettings { weight: 7, ..QueueSettings::new(QueueName::default_queue()) };
+        let mut settings = Settings::default();
+        assert_eq!(queues(&settings), [QueueSettings::new(QueueName::default_queue())]);
+        settings.queues = vec![default.clone()];
+        assert_eq!(queues(&settings), [default]);
+    }
+
+    #[test]
+    fn loopback_is_delivered_to_only_from_loopback_or_by_a_setting() {
+        let mut settings = Settings::default();
+        assert!(http_kind(&settings).allow_loopback && !http_kind(&settings).allow_private);
+        settings.listen = ([0, 0, 0, 0], 8080).into();
+        assert!(!http_kind(&settings).allow_loopback);
+        settings.allow_private_addresses = true;
+        assert!(http_kind(&settings).allow_loopback && http_kind(&settings).allow_private);
+    }
+}

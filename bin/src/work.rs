@@ -1,0 +1,73 @@
+//! What runs behind the routes once the store is open.
+
+use std::sync::Arc;
+
+use prometheus::Registry;
+use steadfast_api::{App, Services};
+use steadfast_lifecycle::{Phases, Tasks};
+use steadfast_queue::admission::SettleRates;
+use steadfast_queue::metrics::{AdmissionMetrics, PoolMetrics};
+use steadfast_queue::{Admission, EventHub, Handlers, JobStore, WorkerPool, run_upkeep};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::settings::{QueueSettings, Settings};
+use crate::wiring;
+
+/// What a drain has to bring to its end. The default is a server whose store is not open yet: nothing.
+#[derive(Default)]
+pub(crate) struct Work {
+    pub(crate) pool: Option<WorkerPool>,
+    /// What clients asked for and is not yet committed.
+    pub(crate) mutations: Tasks,
+    /// What runs until [`Phase::Stopped`](steadfast_lifecycle::Phase::Stopped).
+    pub(crate) background: Tasks,
+}
+
+/// What it is made of.
+pub(crate) struct Parts<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) queues: &'a [QueueSettings],
+    pub(crate) registry: &'a Registry,
+    pub(crate) phases: Phases,
+    pub(crate) store: Arc<dyn JobStore>,
+    pub(crate) handlers: Handlers,
+    pub(crate) handlers_runtime: Handle,
+    pub(crate) drain_ends: watch::Receiver<Option<Instant>>,
+}
+
+impl Parts<'_> {
+    /// Starts it on the current runtime and puts it behind the routes. An error when `registry` has one of
+    /// the metrics already; nothing runs then.
+    pub(crate) fn begin(self, app: &App) -> Result<Work, prometheus::Error> {
+        let Self { settings, queues, registry, phases, store, handlers, handlers_runtime, drain_ends } = self;
+        let (admission_metrics, pool_metrics) =
+            (AdmissionMetrics::register(registry)?, PoolMetrics::register(registry)?);
+        let (mutations, background) = (Tasks::new(), Tasks::new());
+        let settle_rates = Arc::new(SettleRates::new());
+
+        let hub = EventHub::new(Arc::clone(&store));
+        background.spawn("event hub", Arc::clone(&hub).run(phases.clone()));
+        background.spawn("upkeep", run_upkeep(Arc::clone(&store), phases.clone()));
+        let admission = Arc::new(Admission::new(
+            wiring::admission(settings, queues, Arc::clone(&settle_rates), drain_ends),
+            Arc::clone(&store),
+            handlers.clone(),
+            phases.clone(),
+            mutations.clone(),
+            admission_metrics,
+        ));
+        let pool = WorkerPool::start(
+            wiring::pool(settings, queues, settle_rates),
+            Arc::clone(&store),
+            handlers,
+            Arc::clone(&hub),
+            phases,
+            handlers_runtime,
+            pool_metrics,
+        );
+        app.attach(Services { admission, store, hub });
+        Ok(Work { pool: Some(pool), mutations, background })
+    }
+}

@@ -1,0 +1,245 @@
+//! The settings from the outside: which source wins, what an error says, and what is not read.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use steadfast::settings::SETTINGS;
+use tempfile::TempDir;
+
+/// The program, run with nothing of this process's environment.
+struct Run {
+    command: Command,
+    dir: TempDir,
+}
+
+fn steadfast(subcommand: &str) -> Run {
+    let dir = TempDir::new().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_steadfast"));
+    command.env_clear().current_dir(dir.path()).arg(subcommand);
+    Run { command, dir }
+}
+
+impl Run {
+    fn flag(mut self, flag: &str, value: &str) -> Self {
+        self.command.args([flag, value]);
+        self
+    }
+
+    fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    fn file(self, text: &str) -> Self {
+        fs::write(self.config(), text).unwrap();
+        self.flag("--config", "steadfast.toml")
+    }
+
+    fn config(&self) -> PathBuf {
+        self.dir.path().join("steadfast.toml")
+    }
+
+    fn output(mut self) -> Output {
+        self.command.output().unwrap()
+    }
+
+    /// What a good run printed.
+    #[track_caller]
+    fn prints(self) -> String {
+        let output = self.output();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What a run said that refused its settings.
+    #[track_caller]
+    fn refuses(self) -> String {
+        let output = self.output();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// Holds a refusal against everything it has to name.
+    #[track_caller]
+    fn refuses_naming(self, parts: &[&str]) {
+        let said = self.refuses();
+        for part in parts {
+            assert!(said.contains(part), "{part:?} is not in {said:?}");
+        }
+    }
+}
+
+/// The words of the line that `check` prints for a setting: its value and its source.
+#[track_caller]
+fn line<'a>(printed: &'a str, key: &str) -> Vec<&'a str> {
+    let mut lines = printed.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let line = lines.find(|words| words.first() == Some(&key)).unwrap_or_else(|| panic!("{key}: {printed}"));
+    line[1..].to_vec()
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_over_the_file_over_the_default() {
+    let file = "capacity = 1\nconcurrency = 1\nlease = \"1s\"";
+    let printed = steadfast("check")
+        .file(file)
+        .env("STEADFAST_CAPACITY", "2")
+        .env("STEADFAST_CONCURRENCY", "2")
+        .flag("--capacity", "3")
+        .prints();
+    assert_eq!(line(&printed, "capacity"), ["3", "flag"]);
+    assert_eq!(line(&printed, "concurrency"), ["2", "environment"]);
+    assert_eq!(line(&printed, "lease"), ["1s", "file"]);
+    assert_eq!(line(&printed, "payload_max"), ["256KiB", "default"]);
+}
+
+#[test]
+fn a_bad_value_is_named_with_its_key_and_what_is_allowed_from_every_source() {
+    let allowed = "a whole number from 1 to 1000000000";
+    steadfast("check").flag("--capacity", "many").refuses_naming(&["--capacity", "\"many\"", allowed]);
+    steadfast("check").env("STEADFAST_CAPACITY", "0").refuses_naming(&[
+        "STEADFAST_CAPACITY",
+        "\"0\"",
+        allowed,
+    ]);
+    steadfast("check").file("capacity = -1").refuses_naming(&[
+        "capacity in steadfast.toml",
+        "\"-1\"",
+        allowed,
+    ]);
+    steadfast("check").file("[queues.mail]\ncapacity = []").refuses_naming(&[
+        "queues.mail.capacity in steadfast.toml",
+        "\"[]\"",
+        allowed,
+    ]);
+}
+
+#[test]
+fn each_kind_of_value_says_what_is_allowed() {
+    for (flag, value, allowed) in [
+        ("--listen", "localhost", "an IP address and a port"),
+        ("--store", "mysql://db", "sqlite://PATH or memory:"),
+        ("--capacity-bytes", "1GB", "a size such as"),
+        ("--payload-max", "65MiB", "from 2B to 64MiB"),
+        ("--lease", "30", "a duration such as"),
+        ("--lease", "999ms", "from 1s to 1h"),
+        ("--log-format", "xml", "text or json"),
+        ("--log", "steadfast=loud", "a tracing filter"),
+        ("--close-timeout", "0s", "from 100ms to 7d"),
+        ("--kill-after", "", "a duration such as"),
+    ] {
+        steadfast("check").flag(flag, value).refuses_naming(&[flag, &format!("{value:?}")[..4], allowed]);
+    }
+    steadfast("check").env("STEADFAST_ALLOW_PRIVATE_ADDRESSES", "yes").refuses_naming(&[
+        "STEADFAST_ALLOW_PRIVATE_ADDRESSES",
+        "\"yes\"",
+        "true or false",
+    ]);
+}
+
+#[test]
+fn what_is_no_setting_is_an_error() {
+    steadfast("check").flag("--capcity", "7").refuses_naming(&["--capcity", "--capacity"]);
+    steadfast("check").file("capcity = 7").refuses_naming(&["capcity in steadfast.toml", "no such setting"]);
+    steadfast("check").file("lame_duck = \"1s\"").refuses_naming(&["lame_duck in steadfast.toml"]);
+    steadfast("check").file("[shutdwn]").refuses_naming(&["shutdwn in steadfast.toml"]);
+    steadfast("check").file("[queues.mail]\nmode = \"push\"").refuses_naming(&["queues.mail.mode in"]);
+    steadfast("check").file("[queues.Mail]").refuses_naming(&["queues.Mail in", "a-z"]);
+    steadfast("check").file("capacity 7").refuses_naming(&["steadfast.toml", "line 1"]);
+    steadfast("check").flag("--config", "missing.toml").refuses_naming(&["--config", "missing.toml"]);
+}
+
+#[test]
+fn a_database_that_this_build_does_not_know_is_named_without_its_password() {
+    let said = steadfast("serve").flag("--store", "postgres://steadfast:secret@db/jobs").refuses();
+    assert!(
+        said.contains("postgres://") && said.contains("no other store") && !said.contains("secret"),
+        "{said}"
+    );
+}
+
+#[test]
+fn bad_settings_are_found_before_any_port_is_bound() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    steadfast("serve").flag("--listen", &address).flag("--capacity", "0").refuses_naming(&["--capacity"]);
+    let output = steadfast("serve").flag("--listen", &address).flag("--store", "memory:").output();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8(output.stderr).unwrap().contains(&address));
+}
+
+#[test]
+fn what_kubernetes_injects_for_a_service_of_this_name_changes_nothing() {
+    let plain = steadfast("check").prints();
+    let mut run = steadfast("check");
+    for (name, value) in [
+        ("STEADFAST_PORT", "tcp://10.0.0.1:8080"),
+        ("STEADFAST_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+        ("STEADFAST_PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ("STEADFAST_PORT_8080_TCP_PORT", "8080"),
+        ("STEADFAST_PORT_8080_TCP_PROTO", "tcp"),
+        ("STEADFAST_SERVICE_HOST", "10.0.0.1"),
+        ("STEADFAST_SERVICE_PORT", "8080"),
+        ("STEADFAST_SERVICE_PORT_HTTP", "8080"),
+        ("STEADFAST_LAME_DUCK", "an old name"),
+        ("RUST_LOG", "trace"),
+    ] {
+        run = run.env(name, value);
+    }
+    assert_eq!(run.prints(), plain);
+}
+
+#[test]
+fn every_default_can_be_written_in_every_source() {
+    let writable: Vec<_> =
+        SETTINGS.iter().filter(|s| s.default() != "unset" && s.key != "log_format").collect();
+    let (mut flags, mut environment) = (steadfast("check"), steadfast("check"));
+    let (mut top, mut shutdown) = (String::new(), "[shutdown]\n".to_owned());
+    for setting in &writable {
+        flags.command.arg(format!("{}={}", setting.flag(), setting.default()));
+        environment = environment.env(&setting.env(), &setting.default());
+        match setting.key.strip_prefix("shutdown.") {
+            Some(key) => shutdown += &format!("{key} = {:?}\n", setting.default()),
+            None => top += &format!("{} = {:?}\n", setting.key, setting.default()),
+        }
+    }
+    let file = steadfast("check").file(&(top + &shutdown));
+    for (printed, source) in
+        [(flags.prints(), "flag"), (environment.prints(), "environment"), (file.prints(), "file")]
+    {
+        for setting in &writable {
+            assert_eq!(line(&printed, setting.key), [&setting.default(), source]);
+        }
+    }
+}
+
+#[test]
+fn a_switch_may_stand_alone() {
+    let mut run = steadfast("check");
+    run.command.arg("--allow-private-addresses");
+    assert_eq!(line(&run.prints(), "allow_private_addresses"), ["true", "flag"]);
+}
+
+#[test]
+fn the_shutdown_budget_is_shown_and_held_against_the_platforms_time() {
+    let printed = steadfast("check").flag("--kill-after", "30s").prints();
+    assert!(printed.contains("graceful_timeout is cut by 12s"), "{printed}");
+    assert_eq!(line(&printed, "draining"), ["18s"]);
+    steadfast("check").flag("--kill-after", "11s").refuses_naming(&["kill_after (11s)", "12s"]);
+    steadfast("check")
+        .flag("--background-timeout", "6s")
+        .refuses_naming(&["background_timeout (6s)", "close_timeout (5s)"]);
+}
+
+#[test]
+fn queues_have_limits_of_their_own() {
+    let file = "[queues.mail]\ncapacity = 5000\ncapacity_bytes = \"1MiB\"\nconcurrency = 4\nweight = 3";
+    let printed = steadfast("check").file(file).prints();
+    let (_, queue) = printed.split_once("[queues.mail]").unwrap();
+    assert_eq!(line(queue, "capacity"), ["5000"]);
+    assert_eq!(line(queue, "capacity_bytes"), ["1MiB"]);
+    assert_eq!(line(queue, "concurrency"), ["4"]);
+    assert_eq!(line(queue, "weight"), ["3"]);
+}
