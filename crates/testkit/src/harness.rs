@@ -4,7 +4,7 @@
 mod log;
 mod process;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,13 +21,15 @@ use crate::eventually::eventually;
 
 /// How long a server may take to end before the test fails: more than any budget a test sets.
 const EXIT_WITHIN: Duration = Duration::from_secs(60);
+/// Carries the arguments of a server that a test acts as, one a line.
+const ACTING_ARGUMENTS: &str = "STEADFAST_TEST_ACTING_ARGUMENTS";
 
 /// A server to be: `given_server(env!("CARGO_BIN_EXE_steadfast")).capacity(7).start().await`. Without
 /// further words it listens on a free port of the loopback address and stores into a new SQLite file.
 pub fn given_server(program: impl Into<PathBuf>) -> Given {
     Given {
         program: program.into(),
-        leading: vec!["serve".into()],
+        acting: None,
         store: Keep::Sqlite,
         arguments: Vec::new(),
         environment: Vec::new(),
@@ -48,7 +50,7 @@ pub enum Keep {
 #[derive(Debug, Clone)]
 pub struct Given {
     program: PathBuf,
-    leading: Vec<OsString>,
+    acting: Option<&'static str>,
     store: Keep,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
@@ -93,10 +95,11 @@ impl Given {
         Self { settings: Some(toml.to_owned()), ..self }
     }
 
-    /// Starts the program with these arguments in place of `serve` and every flag: for a test that is
-    /// itself the server's program.
-    pub fn run_as(self, arguments: &[&str]) -> Self {
-        Self { leading: arguments.iter().map(OsString::from).collect(), arguments: Vec::new(), ..self }
+    /// Starts not the server's program but this test program, whose test `test` acts as the server with
+    /// what [`acting_arguments`] gives it.
+    pub fn acted_by(self, test: &'static str) -> Self {
+        let program = std::env::current_exe().expect("a test knows its own program");
+        Self { program, acting: Some(test), ..self }
     }
 
     /// Starts it and waits until it is ready.
@@ -105,39 +108,53 @@ impl Given {
     /// When it ends before that, with what it wrote.
     pub async fn start(self) -> Server {
         let dir = TempDir::new().expect("a directory for the server's data");
-        let mut process = self.launch(dir.path());
-        let address = listening(&mut process).await;
-        let server = Server { given: self, dir, client: client_of(address), process, address };
-        server.until_ready().await;
+        let process = self.launch(dir.path());
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut server = Server { process, given: self, dir, address, client: client_of(address) };
+        server.expect_ready().await;
         server
     }
 
     /// Starts it in `dir`, listening on a free port, without waiting for anything.
     pub fn launch(&self, dir: &Path) -> Process {
-        let mut command = self.command(dir);
-        command.args(["--listen", "127.0.0.1:0", "--log-format", "json"]);
-        command.arg("--store").arg(match self.store {
-            Keep::Sqlite => format!("sqlite://{}", database_in(dir).display()),
-            Keep::Memory => "memory:".to_owned(),
-        });
-        if let Some(settings) = &self.settings {
-            let path = dir.join("steadfast.toml");
-            std::fs::write(&path, settings).expect("a settings file can be written");
-            command.arg("--config").arg(path);
-        }
-        Process::start(command)
-    }
-
-    fn command(&self, dir: &Path) -> Command {
         let mut command = Command::new(&self.program);
         command.current_dir(dir).env_clear();
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.args(&self.leading).args(&self.arguments);
-        command
+        let arguments = self.arguments(dir);
+        match self.acting {
+            None => command.arg("serve").args(arguments),
+            Some(test) => {
+                command.env(ACTING_ARGUMENTS, arguments.join(OsStr::new("\n")));
+                command.args(["--exact", test, "--nocapture"])
+            }
+        };
+        Process::start(command)
     }
+
+    fn arguments(&self, dir: &Path) -> Vec<OsString> {
+        let store = match self.store {
+            Keep::Sqlite => format!("sqlite://{}", database_in(dir).display()),
+            Keep::Memory => "memory:".to_owned(),
+        };
+        let always = ["--listen", "127.0.0.1:0", "--log-format", "json", "--store", &store];
+        let mut arguments: Vec<OsString> = always.into_iter().map(OsString::from).collect();
+        arguments.extend_from_slice(&self.arguments);
+        if let Some(settings) = &self.settings {
+            let path = dir.join("steadfast.toml");
+            std::fs::write(&path, settings).expect("a settings file can be written");
+            arguments.extend(["--config".into(), path.into()]);
+        }
+        arguments
+    }
+}
+
+/// What a test that acts as the server is to take for its command line; `None` when it is run as a test.
+pub fn acting_arguments() -> Option<Vec<String>> {
+    let arguments = std::env::var(ACTING_ARGUMENTS).ok()?;
+    Some(arguments.lines().map(str::to_owned).collect())
 }
 
 /// A server and its data directory, which outlives any one process. Dropping it kills the process, waits
@@ -189,7 +206,7 @@ impl Server {
     }
 
     /// Sends it a signal.
-    pub fn signal(&self, signal: Signal) {
+    pub fn signal(&mut self, signal: Signal) {
         self.process.signal(signal);
     }
 
@@ -221,12 +238,44 @@ impl Server {
 
     /// The same with other settings.
     pub async fn start_again_with(&mut self, change: impl FnOnce(Given) -> Given) {
+        self.launch_again_with(change);
+        self.expect_ready().await;
+    }
+
+    /// The same without waiting: see [`until_ready`](Self::until_ready).
+    pub fn launch_again_with(&mut self, change: impl FnOnce(Given) -> Given) {
         assert!(!self.process.is_running(), "the process before still runs");
         self.given = change(self.given.clone());
         self.process = self.given.launch(self.dir.path());
-        self.address = listening(&mut self.process).await;
-        self.client = client_of(self.address);
-        self.until_ready().await;
+    }
+
+    /// Waits until it is ready, or has ended before that: then `false`.
+    pub async fn until_ready(&mut self) -> bool {
+        let what = "the server is ready";
+        let Some(address) = eventually(what, || std::future::ready(self.listening())).await else {
+            return false;
+        };
+        self.address = address;
+        self.client = client_of(address);
+        let (client, process) = (&self.client, &mut self.process);
+        eventually(what, || {
+            let running = process.is_running();
+            async move { if client.ready().await.is_ok() { Some(true) } else { (!running).then_some(false) } }
+        })
+        .await
+    }
+
+    async fn expect_ready(&mut self) {
+        assert!(self.until_ready().await, "the server ended as it started\n{}", self.output());
+    }
+
+    /// The address that it logs as it starts; `Some(None)` when it has ended without.
+    fn listening(&mut self) -> Option<Option<SocketAddr>> {
+        let running = self.process.is_running();
+        let event = self.log().events("listening").pop();
+        let Some(event) = event else { return (!running).then_some(None) };
+        let address = event["address"].as_str().and_then(|text| text.parse().ok());
+        Some(Some(address.expect("the event's field is an address")))
     }
 
     /// Waits for an event in its log and returns its fields.
@@ -239,11 +288,6 @@ impl Server {
     pub fn output(&self) -> String {
         format!("--- stdout\n{}\n--- stderr\n{}", self.process.stdout().text(), self.process.stderr().text())
     }
-
-    async fn until_ready(&self) {
-        let what = format!("ready\n{}", self.output());
-        eventually(&what, || async { self.client.ready().await.is_ok().then_some(()) }).await;
-    }
 }
 
 fn database_in(dir: &Path) -> PathBuf {
@@ -252,17 +296,4 @@ fn database_in(dir: &Path) -> PathBuf {
 
 fn client_of(address: SocketAddr) -> Client {
     Client::new(&format!("http://{address}")).expect("a socket address makes a valid server address")
-}
-
-/// The address that a starting server logs.
-async fn listening(process: &mut Process) -> SocketAddr {
-    let found = eventually("an event that says where the server listens", || {
-        let running = process.is_running();
-        let address = process.stderr().events("listening").first().map(|event| event["address"].clone());
-        std::future::ready(if address.is_some() || !running { Some(address) } else { None })
-    });
-    let Some(address) = found.await else {
-        panic!("the server ended as it started\n{}", process.stderr().text());
-    };
-    address.as_str().and_then(|text| text.parse().ok()).expect("the event's field address is one")
 }

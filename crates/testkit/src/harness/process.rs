@@ -91,11 +91,13 @@ impl Process {
         self.child.id()
     }
 
-    /// Sends it a signal; to a process that has ended, nothing happens.
-    pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_child(&self.child);
-        // Not yet waited for, so the id cannot be another process's: at worst it names a zombie.
-        kill_process(pid, signal).expect("a child that was not waited for can be signalled");
+    /// Sends it a signal. To a process that has ended, nothing happens.
+    pub fn signal(&mut self, signal: Signal) {
+        if self.is_running() {
+            // Its end has not been waited for, so the id cannot be another process's.
+            let pid = Pid::from_child(&self.child);
+            kill_process(pid, signal).expect("a child that was not waited for can be signalled");
+        }
     }
 
     /// Whether it still runs.
