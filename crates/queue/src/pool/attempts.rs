@@ -123,3 +123,58 @@ impl Attempts {
         table.held.values().filter(|held| matches!(held.stage, Stage::Running)).count()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use steadfast_domain::{Fence, Job, JobId, KindName, NewJob, QueueName, RawJson, Timestamp};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::handler::Reports;
+    use crate::pool::PoolQueue;
+    use crate::pool::slots::Slots;
+    use crate::store::Claimed;
+
+    fn attempt(slots: &Arc<Slots>) -> (Arc<Attempt>, Slot) {
+        let new = NewJob::new(KindName::new("echo").unwrap(), RawJson::empty_object());
+        let job = Job::accept(new, JobId::from_u128(7), Timestamp::from_unix_ms(0), None);
+        let id = ClaimId { job: job.id, fence: Fence(1) };
+        let claimed = Claimed { id, job, valid_for: Duration::MAX };
+        let attempt = Attempt::new(claimed, Instant::now(), Reports::new(Arc::default()));
+        (attempt, slots.reserve().unwrap().slots.remove(0))
+    }
+
+    fn slots() -> Arc<Slots> {
+        let queue = PoolQueue { name: QueueName::default_queue(), weight: 1, concurrency: None };
+        Slots::new(1, &[queue])
+    }
+
+    #[test]
+    fn a_verdict_counts_if_and_only_if_it_comes_before_the_cut() {
+        for late in [false, true] {
+            let (attempts, slots) = (Attempts::default(), slots());
+            let (attempt, slot) = attempt(&slots);
+            assert!(attempts.begin(Arc::clone(&attempt), slot));
+            if late {
+                attempts.cut();
+            }
+            assert_eq!(attempts.decide(attempt.id, Verdict::hand_back("yielded")), !late);
+            attempts.cut();
+            assert_eq!(attempts.take_decided(10).len(), usize::from(!late));
+            let held = attempts.release(attempt.id).unwrap();
+            assert_eq!(matches!(held.stage, Stage::Decided(_)), !late);
+        }
+    }
+
+    #[test]
+    fn what_is_claimed_after_the_cut_never_runs_but_is_held() {
+        let (attempts, slots) = (Attempts::default(), slots());
+        attempts.cut();
+        let (attempt, slot) = attempt(&slots);
+        assert!(!attempts.begin(attempt, slot));
+        assert!(slots.reserve().is_none(), "its slot is held until it is handed back");
+        assert!(matches!(attempts.release_all()[..], [Held { stage: Stage::Over, .. }]));
+    }
+}

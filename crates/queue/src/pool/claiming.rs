@@ -25,8 +25,7 @@ pub(super) async fn claim_jobs(pool: Arc<Pool>) {
     while pool.claims() {
         match pool.slots.reserve() {
             Some(reservation) => match pool.claim(reservation).await {
-                Ok(0) => {}
-                Ok(_) => poll.found_work(),
+                Ok(found) => poll.answered(found),
                 Err(error) => {
                     poll.failed(&error);
                     pool.wait_for_poll(&mut poll).await;
@@ -56,8 +55,11 @@ impl Poll {
         Self { pause: POLL_FIRST, at: Instant::now() + POLL_FIRST, failing: false }
     }
 
-    fn found_work(&mut self) {
-        *self = Self::new();
+    fn answered(&mut self, found: usize) {
+        self.failing = false;
+        if found > 0 {
+            *self = Self::new();
+        }
     }
 
     fn failed(&mut self, error: &StoreError) {
@@ -105,14 +107,14 @@ impl Pool {
         let owner = Owner::Process(self.config.boot);
         let request = ClaimRequest { owner, wants: vec![want], max, lease: self.config.lease };
         let asked = Instant::now();
-        let claimed = self.store.claim(request).await?;
+        let claimed = self.store.claim(request).await;
         fail::fail_point!("pool::claim::after");
-        let found = claimed.len();
-        for (claimed, slot) in claimed.into_iter().zip(slots) {
+        let found = claimed.as_ref().map_or(0, Vec::len);
+        self.slots.claimed(&queue, max, found);
+        for (claimed, slot) in claimed?.into_iter().zip(slots) {
             self.begin(claimed, slot, asked);
         }
         self.look_for_early_cancels();
-        self.slots.claimed(&queue, max, found);
         Ok(found)
     }
 

@@ -240,8 +240,10 @@ impl Inside {
 
     /// The job once it is in this state.
     pub(crate) async fn reaches(&self, id: JobId, state: JobState) -> Job {
+        let began = Instant::now();
         let mut job = self.store.job(id).await;
         while job.state != state {
+            assert!(began.elapsed() < PATIENCE, "{job:?}");
             tokio::time::sleep(Duration::from_millis(1)).await;
             job = self.store.job(id).await;
         }

@@ -50,6 +50,7 @@ async fn never_more_attempts_than_slots() {
     }
     assert_eq!(server.pool.running(), 3);
     assert!(held.begun.try_recv().is_err());
+    let began = Instant::now();
     for _ in 3..20 {
         held.let_go.add_permits(1);
         held.begun.recv().await.unwrap();
@@ -59,6 +60,7 @@ async fn never_more_attempts_than_slots() {
         assert_eq!(server.ended(id).await.state, JobState::Completed);
     }
     server.pool.idle().await;
+    assert!(began.elapsed() < Duration::from_millis(500), "a free slot needs no poll");
     assert_eq!(held.most.load(Ordering::SeqCst), 3);
     assert!(server.store.asked.lock().iter().all(|asked| *asked <= 3));
     assert_eq!(server.metric("steadfast_attempts_running", &[]), 0.0);

@@ -156,8 +156,8 @@ async fn a_handler_that_blocks_its_thread_delays_the_hand_back_by_no_more_than_a
     server.sender.advance(Phase::Cancelling);
     let Server { pool, inside } = server;
     let began = Instant::now();
-    let report = pool.hand_back(in_5_seconds(), REST).await;
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    let report = pool.hand_back(began + Duration::from_secs(100), REST).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     assert_eq!(report, PoolReport { abandoned: vec![id], ..PoolReport::default() });
     let job = inside.store.job(id).await;
     assert_eq!((job.state, job.attempt), (JobState::Queued, 0));
