@@ -37,7 +37,7 @@ async fn drain_asks_and_waits_until_the_server_is_gone() {
     gate.open();
     waiting.exit_within(ENDS_WITHIN).await.expect("it ends with the server").expect_code(0);
     let exit = server.exit().await.expect_code(0);
-    assert_eq!(exit.ledger()["jobs finished"], json!(1));
+    assert_eq!(exit.ledger()["jobs_finished"], json!(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,7 +58,7 @@ impl Busy {
     /// time.
     async fn assert_handed_back(mut self, exit: Exit) {
         let ledger = exit.ledger();
-        assert_eq!(ledger["jobs handed back"], json!([self.job.to_string()]), "{ledger}");
+        assert_eq!(ledger["jobs_handed_back"], json!([self.job.to_string()]), "{ledger}");
         assert_eq!(self.gate.deliveries()[0].fate, Fate::Abandoned, "its delivery was cut off");
         self.gate.open();
         self.server.start_again().await;
@@ -82,7 +82,7 @@ async fn an_idle_server_stops_at_once() {
     let mut server = given_server(PROGRAM).start().await;
     let exit = server.stop().await.expect_code(0);
     assert!(exit.took < AT_ONCE, "{:?}", exit.took);
-    assert_eq!(exit.ledger()["jobs finished"], json!(0));
+    assert_eq!(exit.ledger()["jobs_finished"], json!(0));
     let block = exit.stderr.text();
     assert!(block.contains("after SIGTERM, exit code 0"), "a block for people:\n{block}");
 }
@@ -97,7 +97,7 @@ async fn sigterm_waits_for_the_running_job_and_a_repeat_changes_nothing() {
     assert!(busy.server.process().is_running(), "pending while the job runs");
     busy.gate.open();
     let exit = busy.server.exit().await.expect_code(0);
-    assert_eq!(exit.ledger()["jobs finished"], json!(1));
+    assert_eq!(exit.ledger()["jobs_finished"], json!(1));
     busy.server.start_again().await;
     busy.assert_completed(&[]).await;
     assert_eq!(busy.gate.deliveries().len(), 1);
@@ -223,8 +223,8 @@ async fn a_sleep_leaves_a_checkpoint_and_goes_on_after_the_restart() {
     let id = history.submit(&server.client(), "sleep", &hour).await.expect("room").id;
     until_processing(&server, id).await;
     let exit = server.stop().await.expect_code(0);
-    assert_eq!(exit.ledger()["jobs checkpointed"], json!([id.to_string()]), "{}", exit.ledger());
-    assert_eq!(exit.ledger()["jobs handed back"], json!(0), "{}", exit.ledger());
+    assert_eq!(exit.ledger()["jobs_checkpointed"], json!([id.to_string()]), "{}", exit.ledger());
+    assert_eq!(exit.ledger()["jobs_handed_back"], json!([]), "{}", exit.ledger());
 
     server.start_again().await;
     until_processing(&server, id).await;

@@ -121,12 +121,12 @@ impl Course {
         let Some(pool) = pool else { return };
         let rest_after = deadlines.last_resort.saturating_duration_since(Instant::now());
         let report = pool.hand_back(deadlines.closing, rest_after).await;
-        self.ledger.count("jobs finished", report.finished);
-        self.ledger.names("jobs checkpointed", report.checkpointed.iter());
-        self.ledger.names("jobs handed back", report.handed_back.iter());
-        self.ledger.names("jobs abandoned", report.abandoned.iter());
+        self.ledger.count("jobs_finished", report.finished);
+        self.ledger.names("jobs_checkpointed", report.checkpointed.iter());
+        self.ledger.names("jobs_handed_back", report.handed_back.iter());
+        self.ledger.names("jobs_abandoned", report.abandoned.iter());
         if !report.unsettled.is_empty() {
-            self.ledger.names("jobs unsettled", report.unsettled.iter());
+            self.ledger.names("jobs_unsettled", report.unsettled.iter());
             self.ledger.fault("results or hand-backs were not committed; the next start recovers these jobs");
         }
     }
@@ -136,8 +136,8 @@ impl Course {
             sleep_until(deadlines.closing.min(Instant::now() + LAST_ANSWERS)).await;
         }
         let report = connections.close(deadlines.closing).await;
-        self.ledger.count("connections closed", report.closed as u64);
-        self.ledger.count("connections cut", report.cut as u64);
+        self.ledger.count("connections_closed", report.closed as u64);
+        self.ledger.count("connections_cut", report.cut as u64);
     }
 
     /// Joins tracked tasks within the background's share of the time.
@@ -147,7 +147,7 @@ impl Course {
         for tasks in &tasks {
             overdue.extend(tasks.join(until).await);
         }
-        self.ledger.names("background tasks overdue", overdue.iter());
+        self.ledger.names("background_tasks_overdue", overdue.iter());
     }
 
     /// Closes the store. One that is still opening is waited for: it has nothing of this process in it.
@@ -157,7 +157,7 @@ impl Course {
             Store::Opening(mut opening) => match timeout_at(deadlines.closing, opening.opened()).await {
                 Ok(Ok(store)) => store,
                 Ok(Err(_)) => return,
-                Err(_) => return self.ledger.count("stores still opening", 1),
+                Err(_) => return self.ledger.count("stores_still_opening", 1),
             },
         };
         match timeout_at(deadlines.flush, store.close(deadlines.flush)).await {

@@ -45,7 +45,8 @@ struct Step {
 struct Tally {
     what: &'static str,
     count: u64,
-    names: Vec<String>,
+    /// `None` where only the number is known.
+    names: Option<Vec<String>>,
 }
 
 /// Times one step of the drain until it is dropped.
@@ -78,16 +79,16 @@ impl Ledger {
         StepTimer { ledger: self.clone(), index: account.steps.len() - 1 }
     }
 
-    /// There were `count` of `what`.
+    /// There were `count` of `what`, a name in snake case.
     pub fn count(&self, what: &'static str, count: u64) {
-        self.0.lock().tallies.push(Tally { what, count, names: Vec::new() });
+        self.0.lock().tallies.push(Tally { what, count, names: None });
     }
 
     /// These were the `what`. Repeats at most [`TALLY_NAMES_MAX`] names, and counts them all.
     pub fn names(&self, what: &'static str, names: impl ExactSizeIterator<Item = impl fmt::Display>) {
         let count = names.len() as u64;
         let names = names.take(TALLY_NAMES_MAX).map(|name| name.to_string()).collect();
-        self.0.lock().tallies.push(Tally { what, count, names });
+        self.0.lock().tallies.push(Tally { what, count, names: Some(names) });
     }
 
     /// How a hook went.
@@ -175,7 +176,7 @@ impl fmt::Display for Ledger {
         for step in &account.steps {
             let (took, share) = (step.elapsed().as_secs_f64(), step.share.as_secs_f64());
             let unfinished = if step.took.is_none() { ", not finished" } else { "" };
-            writeln!(f, "  {:<26} {took:.3} s of {share:.3} s{unfinished}", step.name)?;
+            writeln!(f, "  {:<26} {took:.3} s of {share:.3} s{unfinished}", in_words(step.name))?;
         }
         for tally in &account.tallies {
             writeln!(f, "  {tally}")?;
@@ -190,12 +191,17 @@ impl fmt::Display for Ledger {
     }
 }
 
+/// A name for programs as people read it.
+fn in_words(name: &str) -> String {
+    name.replace('_', " ")
+}
+
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:<26} {}", self.what, self.count)?;
-        if !self.names.is_empty() {
-            write!(f, ": {}", self.names.join(", "))?;
-            let more = self.count.saturating_sub(self.names.len() as u64);
+        write!(f, "{:<26} {}", in_words(self.what), self.count)?;
+        if let Some(names) = self.names.as_ref().filter(|names| !names.is_empty()) {
+            write!(f, ": {}", names.join(", "))?;
+            let more = self.count.saturating_sub(names.len() as u64);
             if more > 0 {
                 write!(f, " and {more} more")?;
             }
@@ -209,10 +215,9 @@ impl Serialize for Account {
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("steps", &self.steps)?;
         for Tally { what, count, names } in &self.tallies {
-            if names.is_empty() {
-                map.serialize_entry(what, count)?;
-            } else {
-                map.serialize_entry(what, names)?;
+            match names {
+                None => map.serialize_entry(what, count)?,
+                Some(names) => map.serialize_entry(what, names)?,
             }
         }
         map.serialize_entry("hooks", &self.hooks)?;
@@ -245,8 +250,8 @@ mod tests {
             let _timer = ledger.step("draining", Duration::from_secs(30));
             tokio::time::advance(Duration::from_millis(1_500)).await;
         }
-        ledger.count("jobs finished", 3);
-        ledger.names("jobs handed back", ["a", "b"].iter());
+        ledger.count("jobs_finished", 3);
+        ledger.names("jobs_handed_back", ["a", "b"].iter());
         ledger.hook(HookReport { name: "deregister", end: HookEnd::Overran });
         ledger.fault("the last flush was not committed");
         assert_eq!(ledger.finish(), 75);
@@ -277,14 +282,14 @@ mod tests {
     fn without_a_fault_the_exit_is_clean() {
         let ledger = Ledger::new();
         ledger.begin("SIGTERM");
-        ledger.count("connections cut", 3);
+        ledger.count("connections_cut", 3);
         assert_eq!(ledger.finish(), 0);
     }
 
     #[test]
     fn names_are_bounded_and_still_counted() {
         let ledger = Ledger::new();
-        ledger.names("jobs abandoned", 0..TALLY_NAMES_MAX + 7);
+        ledger.names("jobs_abandoned", 0..TALLY_NAMES_MAX + 7);
         let shown = ledger.to_string();
         assert!(shown.contains(" 1007: 0, 1, ") && shown.ends_with("999 and 7 more\n"));
     }
@@ -292,10 +297,11 @@ mod tests {
     #[test]
     fn the_document_has_each_tally_under_its_name() {
         let ledger = Ledger::new();
-        ledger.count("connections cut", 2);
-        ledger.names("jobs handed back", ["a"].iter());
+        ledger.count("connections_cut", 2);
+        ledger.names("jobs_handed_back", ["a"].iter());
+        ledger.names("jobs_abandoned", [""; 0].iter());
         let json = serde_json::to_string(&*ledger.0.lock()).unwrap();
-        let expected = r#"{"steps":[],"connections cut":2,"jobs handed back":["a"],"hooks":[],"faults":[]}"#;
+        let expected = r#"{"steps":[],"connections_cut":2,"jobs_handed_back":["a"],"jobs_abandoned":[],"hooks":[],"faults":[]}"#;
         assert_eq!(json, expected);
     }
 }
