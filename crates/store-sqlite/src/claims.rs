@@ -19,7 +19,8 @@ pub(crate) struct Claim {
     pub(crate) fence: Fence,
     pub(crate) owner: Owner,
     pub(crate) started_at: Timestamp,
-    /// When it lapses; a process's claim never does.
+    /// When it lapses; a process's claim never does. The clock's milliseconds are cut off, so it holds
+    /// through this one: no holder still believes in a claim that the store has given up.
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) cancel_requested: bool,
     pub(crate) suspect: bool,
@@ -62,25 +63,26 @@ impl Claims {
     /// The claim of that name, while it holds: from the moment its lease ends it is lost, whether or not
     /// housekeeping has come to it.
     pub(crate) fn held(&self, id: ClaimId, now: Timestamp) -> Result<&Claim, ClaimLost> {
-        let holds = |claim: &&Claim| claim.fence == id.fence && claim.expires_at.is_none_or(|at| at > now);
+        let holds = |claim: &&Claim| claim.fence == id.fence && claim.expires_at.is_none_or(|at| at >= now);
         self.get(id.job).filter(holds).ok_or(ClaimLost)
     }
 
-    /// The claim that lapses first, and when.
+    /// The claim that lapses first, and the last moment through which it holds.
     pub(crate) fn first_to_lapse(&self) -> Option<(Timestamp, JobId)> {
         let (at, job) = self.lapsing.first()?;
         Some((*at, self.by_job.get(job)?.job))
     }
 
-    /// Whether an owner runs a suspect that is to be alone for a while yet.
+    /// Whether an owner runs a suspect that is to be alone for a while yet: through the last millisecond,
+    /// since times are cut to them.
     pub(crate) fn has_lone_suspect(&self, owner: &Owner, now: Timestamp) -> bool {
-        self.suspects().any(|claim| claim.owner == *owner && now.since(claim.started_at) < SUSPECT_ALONE_FOR)
+        self.suspects().any(|claim| claim.owner == *owner && now.since(claim.started_at) <= SUSPECT_ALONE_FOR)
     }
 
     /// When the next suspect may join one that runs.
     pub(crate) fn next_suspect_at(&self, now: Timestamp) -> Option<Timestamp> {
         let ends = self.suspects().map(|claim| claim.started_at.plus(SUSPECT_ALONE_FOR));
-        ends.filter(|at| *at > now).min()
+        ends.filter(|at| *at >= now).min()
     }
 
     fn suspects(&self) -> impl Iterator<Item = &Claim> {

@@ -37,7 +37,7 @@ impl Effects {
             let declared = self.queues.then_some(Hint::Queues);
             let cancels = self.cancels.iter().copied().map(Hint::CancelRequested);
             let changes = self.changes.iter().copied().map(Hint::Changed);
-            for hint in ready.chain(cancels).chain(changes).chain(declared) {
+            for hint in changes.chain(cancels).chain(ready).chain(declared) {
                 // An error says that the last listener has just gone.
                 let _ = hints.send(hint);
             }

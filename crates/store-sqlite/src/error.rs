@@ -135,3 +135,35 @@ impl Fault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::ffi;
+
+    fn failure(code: i32) -> rusqlite::Error {
+        rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)
+    }
+
+    #[test]
+    fn what_failed_decides_what_callers_are_told() {
+        assert_eq!(Fault::of_statement(&failure(ffi::SQLITE_FULL)), Fault::Full);
+        assert_eq!(Fault::of_statement(&failure(ffi::SQLITE_TOOBIG)), Fault::Data);
+        assert_eq!(Fault::of_statement(&failure(ffi::SQLITE_IOERR_READ)), Fault::Unavailable);
+        assert_eq!(Fault::of_statement(&failure(ffi::SQLITE_CORRUPT)), Fault::Unavailable);
+        assert_eq!(Fault::of_commit(&failure(ffi::SQLITE_FULL)), Fault::Full);
+        assert_eq!(Fault::of_commit(&failure(ffi::SQLITE_BUSY)), Fault::Unavailable);
+        for code in [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_DIR_FSYNC] {
+            assert_eq!(Fault::of_commit(&failure(code)), Fault::Doubt);
+        }
+    }
+
+    #[test]
+    fn a_read_only_file_is_said_to_be() {
+        let error = OpenError::sqlite("jobs.db".into(), failure(ffi::SQLITE_READONLY_DIRECTORY));
+        assert_eq!(
+            error.to_string(),
+            "jobs.db is read-only: make the file and its directory writable for this user"
+        );
+    }
+}

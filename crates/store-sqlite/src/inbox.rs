@@ -116,6 +116,14 @@ impl Inbox {
         self.arrived.notify_one();
     }
 
+    /// Refuses everything, also what waits: the writer is gone.
+    pub(crate) fn abandon(&self) {
+        self.close();
+        let waiting = mem::take(&mut self.waiting.lock().lanes);
+        // Outside of the lock: claims on their way take it as they are dropped.
+        drop(waiting);
+    }
+
     /// The next batch.
     pub(crate) fn take(&self, patience: Patience) -> Taken {
         let mut waiting = self.waiting.lock();
@@ -159,10 +167,11 @@ fn take_lane(lane: &mut VecDeque<(Ticket, Command)>, batch: &mut Vec<Command>) {
     let (mut weight, mut bytes) = (0, 0);
     while let Some((_, command)) = lane.front() {
         let (more, more_bytes) = (command.weight(), command.bytes());
-        if weight > 0 && (weight + more > BATCH_WEIGHT_MAX || bytes + more_bytes > BATCH_BYTES_MAX) {
+        if weight > 0 && (more > BATCH_WEIGHT_MAX - weight || bytes + more_bytes > BATCH_BYTES_MAX) {
             break;
         }
-        (weight, bytes) = (weight + more.max(1), bytes + more_bytes);
+        weight = more.saturating_add(weight + 1).min(BATCH_WEIGHT_MAX);
+        bytes += more_bytes;
         batch.extend(lane.pop_front().map(|(_, command)| command));
     }
 }

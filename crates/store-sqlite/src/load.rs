@@ -30,6 +30,15 @@ pub(crate) struct Opened {
 /// Bits of a fencing token below the epoch.
 const FENCE_BITS: u32 = 40;
 
+const QUEUES: &str = "SELECT name, capacity_jobs, capacity_bytes, paused, ended_bytes, completed, dead, cancelled, expired \
+         FROM queues";
+const CLAIMS: &str = "SELECT c.job, j.low, c.fence, c.owner, c.started_at, c.expires_at, c.cancel_requested, \
+         l.interruptions FROM claims c JOIN jobs j ON j.id = c.job JOIN live l ON l.id = c.job";
+const LIVE: &str = "SELECT id, state, queue, kind, priority, run_at, expires_at, payload_bytes, interruptions, \
+         unique_hash FROM live";
+const NEWEST_JOB: &str = "SELECT id, low FROM jobs WHERE id = (SELECT max(id) FROM jobs)";
+const NEWEST_PACK: &str = "SELECT coalesce(max(pack), ?1) FROM ended WHERE pack >= ?1 AND pack < ?2";
+
 /// Opens the database and reads what lives in it. Jobs that have ended are not read.
 pub(crate) fn open(path: &Path, limits: &StoreLimits) -> Result<Opened, OpenError> {
     let connection = schema::open_writer(path)?;
@@ -88,13 +97,10 @@ fn read(connection: &Connection, limits: &StoreLimits) -> Result<(Memory, Number
     read_claims(connection, &mut memory)?;
     read_live(connection, &mut memory, now)?;
     memory.commit();
-    let newest_pack = |from: i64, below: i64| {
-        let newest = "SELECT coalesce(max(pack), ?1) FROM ended WHERE pack >= ?1 AND pack < ?2";
-        connection.query_row(newest, (from, below), |row| row.get(0))
-    };
-    let newest = "SELECT id, low FROM jobs ORDER BY id DESC LIMIT 1";
+    let newest_pack =
+        |from: i64, below: i64| connection.query_row(NEWEST_PACK, (from, below), |row| row.get(0));
     let numbers = Numbers {
-        ids: JobIds::after(connection.query_row(newest, [], |row| job_id(row, 0)).optional()?),
+        ids: JobIds::after(connection.query_row(NEWEST_JOB, [], |row| job_id(row, 0)).optional()?),
         fence: (epoch as u64) << FENCE_BITS,
         packs: [newest_pack(0, DEAD_PACKS)?, newest_pack(DEAD_PACKS, i64::MAX)?],
     };
@@ -106,10 +112,7 @@ fn job_id(row: &Row<'_>, column: usize) -> Result<JobId> {
 }
 
 fn read_queues(connection: &Connection, memory: &mut Memory) -> Result<()> {
-    let mut statement = connection.prepare(
-        "SELECT name, capacity_jobs, capacity_bytes, paused, ended_bytes, completed, dead, cancelled, expired \
-         FROM queues",
-    )?;
+    let mut statement = connection.prepare(QUEUES)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let limit = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(|n| n as u64));
@@ -130,10 +133,7 @@ fn read_queues(connection: &Connection, memory: &mut Memory) -> Result<()> {
 }
 
 fn read_claims(connection: &Connection, memory: &mut Memory) -> Result<()> {
-    let mut statement = connection.prepare(
-        "SELECT c.job, j.low, c.fence, c.owner, c.started_at, c.expires_at, c.cancel_requested, \
-         l.interruptions FROM claims c JOIN jobs j ON j.id = c.job JOIN live l ON l.id = c.job",
-    )?;
+    let mut statement = connection.prepare(CLAIMS)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let job = job_id(row, 0)?;
@@ -152,10 +152,7 @@ fn read_claims(connection: &Connection, memory: &mut Memory) -> Result<()> {
 }
 
 fn read_live(connection: &Connection, memory: &mut Memory, now: Timestamp) -> Result<()> {
-    let mut statement = connection.prepare(
-        "SELECT id, state, queue, kind, priority, run_at, expires_at, payload_bytes, interruptions, \
-         unique_hash FROM live",
-    )?;
+    let mut statement = connection.prepare(LIVE)?;
     let mut rows = statement.query([])?;
     let mut queues: HashMap<Box<str>, QueueIndex> = HashMap::new();
     let mut kinds: HashMap<Box<str>, KindName> = HashMap::new();
@@ -211,4 +208,25 @@ fn owner(name: &str) -> Result<Owner, Invalid> {
     let boot = name.strip_prefix("process:").and_then(|hex| u128::from_str_radix(hex, 16).ok());
     let boot = boot.ok_or_else(|| Invalid::new("an owner is a process or a worker"))?;
     Ok(Owner::Process(BootId::from_random(boot)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn start_up_scans_only_what_lives() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = schema::open_writer(&directory.path().join("jobs.db")).unwrap();
+        for sql in [QUEUES, CLAIMS, LIVE, NEWEST_JOB, NEWEST_PACK] {
+            let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let holes = vec![0; plan.parameter_count()];
+            let mut rows = plan.query(rusqlite::params_from_iter(holes)).unwrap();
+            while let Some(row) = rows.next().unwrap() {
+                let step: String = row.get(3).unwrap();
+                let scanned = step.strip_prefix("SCAN ").unwrap_or("live");
+                assert!(["queues", "c", "live"].contains(&scanned), "{sql}: {step}");
+            }
+        }
+    }
 }

@@ -104,6 +104,11 @@ impl Memory {
         }
     }
 
+    /// Whether the transaction has changed anything.
+    pub(crate) fn has_changes(&self) -> bool {
+        !self.undo.is_empty()
+    }
+
     /// Keeps what the transaction changed.
     pub(crate) fn commit(&mut self) {
         self.undo.clear();
@@ -207,7 +212,7 @@ impl Memory {
 
     /// The claim that lapses first, once its moment has come.
     pub(crate) fn next_lapsed(&self, now: Timestamp) -> Option<JobId> {
-        self.claims.first_to_lapse().filter(|(at, _)| *at <= now).map(|(_, job)| job)
+        self.claims.first_to_lapse().filter(|(at, _)| *at < now).map(|(_, job)| job)
     }
 
     /// When there is something to do next: a job due or expiring, a lease lapsing, or a suspect that has

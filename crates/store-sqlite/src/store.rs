@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use async_trait::async_trait;
@@ -16,11 +17,12 @@ use tokio::time::{Instant, timeout_at};
 use crate::command::{Ask, Command};
 use crate::health::Health;
 use crate::inbox::{Inbox, Lane};
+use crate::load::{self, Opened};
 use crate::lock::Lock;
 use crate::pace::Pace;
 use crate::read::{self, Readers};
 use crate::writer::Writer;
-use crate::{OpenError, SqliteMetrics, file_system, load};
+use crate::{OpenError, SqliteMetrics, file_system};
 
 /// What a [`SqliteStore`] needs to know.
 #[derive(Debug, Clone)]
@@ -42,6 +44,8 @@ pub struct SqliteStore {
     hints: broadcast::Sender<Hint>,
     ended: watch::Receiver<Option<Result<(), String>>>,
     writer: Option<thread::JoinHandle<()>>,
+    /// Whether somebody has waited for the end already, as long as there was time.
+    was_closed: AtomicBool,
 }
 
 impl SqliteStore {
@@ -51,10 +55,20 @@ impl SqliteStore {
         let SqliteConfig { path, limits } = config;
         file_system::check(&path)?;
         let lock = Lock::take(&path)?;
-        let sqlite = |source| OpenError::sqlite(path.clone(), source);
         let mut opened = load::open(&path, &limits)?;
-        load::recover(&mut opened, &limits).map_err(sqlite)?;
-        let readers = Readers::open(&path).map_err(sqlite)?;
+        load::recover(&mut opened, &limits).map_err(|source| OpenError::sqlite(path.clone(), source))?;
+        Self::start(path, limits, metrics, opened, lock)
+    }
+
+    /// Starts the writer on a file that is open, and opens it for readers.
+    fn start(
+        path: PathBuf,
+        limits: StoreLimits,
+        metrics: SqliteMetrics,
+        opened: Opened,
+        lock: Lock,
+    ) -> Result<Self, OpenError> {
+        let readers = Readers::open(&path).map_err(|source| OpenError::sqlite(path.clone(), source))?;
         let inbox = Arc::new(Inbox::new());
         let (hints, _) = broadcast::channel(HINTS_MAX);
         let (ended, has_ended) = watch::channel(None);
@@ -74,7 +88,8 @@ impl SqliteStore {
             path,
             source,
         })?;
-        Ok(Self { inbox, readers, hints, ended: has_ended, writer: Some(writer) })
+        let was_closed = AtomicBool::new(false);
+        Ok(Self { inbox, readers, hints, ended: has_ended, writer: Some(writer), was_closed })
     }
 
     /// Asks the writer and waits for its answer.
@@ -99,7 +114,8 @@ impl Drop for SqliteStore {
     fn drop(&mut self) {
         self.inbox.close();
         self.readers.abandon();
-        if let Some(writer) = self.writer.take()
+        let out_of_time = self.was_closed.load(Ordering::Relaxed) && self.ended.borrow().is_none();
+        if let Some(writer) = self.writer.take().filter(|_| !out_of_time)
             && writer.join().is_err()
         {
             tracing::error!("the store's writer had panicked");
@@ -185,6 +201,7 @@ impl JobStore for SqliteStore {
 
     async fn close(&self, deadline: Instant) -> Result<(), StoreError> {
         let in_doubt = |why: &str| StoreError::Unavailable(why.into());
+        self.was_closed.store(true, Ordering::Relaxed);
         self.inbox.close();
         let late = |_| in_doubt("the store was still flushing when its time was up");
         timeout_at(deadline, self.readers.close()).await.map_err(late)?;
@@ -195,5 +212,65 @@ impl JobStore for SqliteStore {
             Ok(Some(Err(why))) => Err(in_doubt(why)),
             Ok(None) | Err(_) => Err(in_doubt("the store's writer is gone")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prometheus::Registry;
+    use std::time::Duration;
+    use steadfast_domain::{BootId, KindName, NewJob, RawJson};
+    use steadfast_queue::store::{End, Owner, Retention, Want};
+    use tempfile::TempDir;
+
+    /// A store whose file may not grow beyond `pages`: to SQLite that is a full disk.
+    fn on_a_disk_of(pages: i64, directory: &TempDir) -> SqliteStore {
+        let path = directory.path().join("jobs.db");
+        let retention = Retention { jobs_max: 0, ..Retention::default() };
+        let limits = StoreLimits { retention, ..StoreLimits::default() };
+        let lock = Lock::take(&path).unwrap();
+        let opened = load::open(&path, &limits).unwrap();
+        opened.connection.pragma_update(None, "max_page_count", pages).unwrap();
+        let metrics = SqliteMetrics::register(&Registry::new()).unwrap();
+        SqliteStore::start(path, limits, metrics, opened, lock).unwrap()
+    }
+
+    async fn submit(store: &SqliteStore) -> Result<JobId, SubmitError> {
+        let payload = RawJson::encode(&"x".repeat(2_000)).unwrap();
+        let jobs = vec![NewJob::new(KindName::new("echo").unwrap(), payload)];
+        let give_up_at = Instant::now() + Duration::from_secs(600);
+        Ok(store.submit(Submission { jobs, key: None, give_up_at }).await?[0].job.id)
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_refuses_submissions_and_goes_on_when_there_is_space() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = on_a_disk_of(64, &directory);
+        let name = QueueName::default_queue();
+        let spec = QueueSpec { name: name.clone(), capacity_jobs: None, capacity_bytes: None };
+        store.declare(&[spec]).await.unwrap();
+        let mut accepted = Vec::new();
+        let error = loop {
+            match submit(&store).await {
+                Ok(id) => accepted.push(id),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, SubmitError::Store(StoreError::Full)), "{error:?}");
+        store.check().await.unwrap();
+        assert_eq!(store.queues().await.unwrap()[0].live(), accepted.len() as u64, "nothing half done");
+        assert!(store.get(&accepted).await.unwrap().iter().all(Option::is_some));
+
+        let owner = Owner::Process(BootId::from_random(1));
+        let wants = vec![Want { queue: name, kinds: None, share: 0 }];
+        let request = ClaimRequest { owner, wants, max: accepted.len(), lease: Duration::MAX };
+        for claimed in store.claim(request).await.unwrap() {
+            let end = End::Completed { result: None };
+            let settled = store.settle(vec![Settlement { id: claimed.id, end }]).await.unwrap();
+            assert!(settled[0].is_ok(), "what was accepted can end");
+        }
+        while store.upkeep(100).await.unwrap().more {}
+        submit(&store).await.unwrap();
     }
 }

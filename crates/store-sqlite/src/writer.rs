@@ -58,10 +58,24 @@ struct Session<'c> {
 
 /// How long to wait before trying again to open a database whose last commit is in doubt.
 const REOPEN_EVERY: Duration = Duration::from_millis(250);
+/// Due jobs that one transaction puts among the ready ones; housekeeping does the rest.
+const PROMOTED_MAX: usize = 10_000;
+/// How long to wait before trying again to read the idempotency keys in an idle moment.
+const LOAD_KEYS_EVERY: Duration = Duration::from_secs(1);
+
+/// Refuses what still waits when the writer ends, in order or by a panic.
+struct LastWord(Arc<Inbox>);
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
 
 impl Writer {
     /// Serves until the store is closed, then flushes and closes the file and lets go of the lock.
     pub(crate) fn run(mut self, opened: Opened, lock: Lock) {
+        let _last_word = LastWord(Arc::clone(&self.inbox));
         let mut next = Some(opened);
         let mut closed = Err("the database could not be opened again after a failed commit".to_owned());
         while let Some(Opened { connection, memory, numbers }) = next.take() {
@@ -91,11 +105,11 @@ impl Writer {
         };
         let effects = Effects::default();
         let mut session = Session { connection, statements, memory, numbers, effects, syncing: true };
+        let mut patience = Patience::None;
         loop {
-            let patience = if session.has_keys_to_load() { Patience::None } else { Patience::Endless };
             match self.inbox.take(patience) {
                 Taken::End => return End::Closed,
-                Taken::Nothing => session.load_keys(),
+                Taken::Nothing => patience = session.load_keys(),
                 Taken::Batch(batch) => {
                     let batch = self.gather(batch);
                     if let Err(claims) = self.serve_batch(&mut session, batch) {
@@ -176,14 +190,16 @@ impl Writer {
         let weight: usize = group.iter().map(Command::weight).sum();
         match session.attempt(group, &self.limits) {
             Ok(took) => {
+                if session.memory.has_changes() {
+                    self.metrics.commit_seconds.observe(took.as_secs_f64());
+                    self.metrics.batch_jobs.observe(weight as f64);
+                    if session.syncing {
+                        self.pace.committed(took, group.len());
+                    }
+                }
                 session.memory.commit();
                 session.effects.publish(&self.hints, &session.memory.queues);
                 self.health.works();
-                self.metrics.commit_seconds.observe(took.as_secs_f64());
-                self.metrics.batch_jobs.observe(weight as f64);
-                if session.syncing {
-                    self.pace.committed(took, group.len());
-                }
                 Ok(())
             }
             Err((fault, error)) => {
@@ -234,7 +250,7 @@ impl Session<'_> {
         let durable = group.iter().any(Command::is_durable) || self.memory.next_expired(now).is_some();
         self.sync_commits(durable).map_err(in_statement)?;
         self.statements.begin.execute([]).map_err(in_statement)?;
-        while let Some(queue) = self.memory.promote_next(now) {
+        for queue in std::iter::from_fn(|| self.memory.promote_next(now)).take(PROMOTED_MAX) {
             self.effects.ready(queue);
         }
         let Self { statements, memory, numbers, effects, .. } = self;
@@ -281,14 +297,17 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn has_keys_to_load(&self) -> bool {
-        !self.memory.keys().is_complete()
-    }
-
-    /// Uses an idle moment. A failure waits for the submission that needs the keys.
-    fn load_keys(&mut self) {
-        if let Err(error) = self.memory.keys_mut().load_some(&mut self.statements) {
-            tracing::warn!(%error, "cannot read the idempotency keys yet");
+    /// Uses an idle moment to read some idempotency keys; says how long the next one is waited for.
+    fn load_keys(&mut self) -> Patience {
+        if self.memory.keys().is_complete() {
+            return Patience::Endless;
+        }
+        match self.memory.keys_mut().load_some(&mut self.statements) {
+            Ok(()) => Patience::None,
+            Err(error) => {
+                tracing::warn!(%error, "cannot read the idempotency keys yet");
+                Patience::For(LOAD_KEYS_EVERY)
+            }
         }
     }
 }

@@ -253,7 +253,7 @@ async fn a_refused_batch_leaves_nothing_in_memory_or_file() {
     let store = given.open().await;
     let small =
         QueueSpec { name: QueueName::new("small").unwrap(), capacity_jobs: Some(1), capacity_bytes: None };
-    store.declare(&[small.clone()]).await.unwrap();
+    store.declare(std::slice::from_ref(&small)).await.unwrap();
     let mut in_small = echo();
     in_small.queue = small.name;
     let mut batch = given.submission(echo(), key("batch", 1), Instant::now() + NEVER);

@@ -1,4 +1,6 @@
 //! A store on a real file in a directory of its own.
+#![allow(clippy::unwrap_used, reason = "test code outside of test functions")]
+#![allow(dead_code, reason = "each test file uses a part")]
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -89,9 +91,7 @@ impl Given {
     }
 
     pub(crate) async fn claim(&self, store: &SqliteStore, owner: Owner, max: usize) -> Vec<Claimed> {
-        let want = Want { queue: QueueName::default_queue(), kinds: None, share: 0 };
-        let request = ClaimRequest { owner, wants: vec![want], max, lease: Duration::from_secs(30) };
-        store.claim(request).await.unwrap()
+        store.claim(request(owner, max)).await.unwrap()
     }
 
     pub(crate) async fn claim_one(&self, store: &SqliteStore, owner: Owner) -> Claimed {
@@ -99,6 +99,12 @@ impl Given {
         assert_eq!(claimed.len(), 1);
         claimed.remove(0)
     }
+}
+
+/// Everything in the default queue.
+pub(crate) fn request(owner: Owner, max: usize) -> ClaimRequest {
+    let want = Want { queue: QueueName::default_queue(), kinds: None, share: 0 };
+    ClaimRequest { owner, wants: vec![want], max, lease: Duration::from_secs(30) }
 }
 
 pub(crate) fn echo() -> NewJob {
