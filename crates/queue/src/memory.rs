@@ -42,10 +42,8 @@ use state::State;
 ///   process that holds the jobs. A worker's claim is lost from the moment its lease ends, whether or not
 ///   [`upkeep`](JobStore::upkeep) has come to it.
 /// - A job that returns to its queue is due from then on, behind what became due before.
-/// - Of two jobs in one submission with the same unique key, the second is answered with the first.
-/// - An idempotency key belongs to the jobs that its submission made, and is kept as long as one of them is.
-///   A submission whose every job was deduplicated made none: it leaves nothing behind, its key included, or
-///   repeating it under new keys would fill the memory without ever needing room.
+/// - An idempotency key is kept as long as one of the jobs that its submission made. A replayed batch is
+///   answered with those that are still stored.
 #[derive(Debug)]
 pub struct MemoryStore {
     clock: Clock,

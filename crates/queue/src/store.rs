@@ -43,7 +43,9 @@ pub trait JobStore: Send + Sync + 'static {
     /// was stored. A submission still waiting for its transaction at `give_up_at` is withdrawn
     /// ([`StoreError::TimedOut`]).
     ///
-    /// With a key the jobs of a batch are one unit: a replay answers all of them.
+    /// With a key the jobs of a batch are one unit: a replay answers all of them. A submission whose every job
+    /// was deduplicated made none: it leaves nothing behind, its key included. Of two jobs in one submission
+    /// with the same unique key, the second is answered with the first.
     async fn submit(&self, submission: Submission) -> Result<Vec<Submitted>, SubmitError>;
 
     /// Takes a `dead` or `cancelled` job back to `queued` with attempts and interruptions from zero and its
@@ -64,7 +66,8 @@ pub trait JobStore: Send + Sync + 'static {
     async fn renew(&self, renewals: Vec<Renewal>) -> Result<Vec<Result<Renewed, ClaimLost>>, StoreError>;
 
     /// Records how attempts ended. Fenced, durable, and never in need of room. Idempotent: the job keeps
-    /// its last settled token, and a repeat under it answers as the first did. With cancel requested,
+    /// its last settled token, and a repeat under it answers as the first did; an end of another kind under
+    /// it is [`ClaimLost`], as a late result after a hand-back. With cancel requested,
     /// `Retry`, `Dead` and `HandBack` become `cancelled`. `HandBack` consumes no attempt and, as a lost
     /// claim, returns the job to `queued` (due after `after`).
     async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Result<Change, ClaimLost>>, StoreError>;

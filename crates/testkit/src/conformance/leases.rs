@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use steadfast_domain::JobState;
+use steadfast_queue::store::{ClaimLost, StoreLimits};
+use tokio::time::sleep;
 
 use super::Bench;
 use super::subject::{BRIEF, LONG, Subject, completed, ids, of_kind, want, worker};
-use steadfast_queue::store::StoreLimits;
 
 /// A lapsed lease returns its job to the queue: the interruption counted, the attempt refunded.
 pub async fn a_lapsed_lease_is_an_interruption_and_no_attempt(bench: &mut dyn Bench) {
@@ -20,6 +21,20 @@ pub async fn a_lapsed_lease_is_an_interruption_and_no_attempt(bench: &mut dyn Be
     assert_eq!((job.version, job.owner), (claimed.job.version.next(), None));
     let next = store.claim_one().await;
     assert_eq!((next.job.attempt, next.job.interruptions), (1, 1));
+}
+
+/// A claim is lost when its lease ends, whether or not housekeeping has come to it.
+pub async fn a_lease_is_lost_at_its_end_without_housekeeping(bench: &mut dyn Bench) {
+    let store = Subject::open(bench).await;
+    store.submit(of_kind("k")).await;
+    let claimed = store.lease("k", BRIEF).await;
+    let end = store.now().await.plus(BRIEF);
+    while store.now().await <= end {
+        sleep(BRIEF).await;
+    }
+    assert_eq!(store.renew(claimed.id, LONG).await, Err(ClaimLost));
+    assert_eq!(store.settle(claimed.id, completed()).await, Err(ClaimLost));
+    store.until_state(claimed.id.job, JobState::Queued).await;
 }
 
 /// A worker's claim holds no longer than its lease, and a renewal makes it hold longer.

@@ -84,6 +84,7 @@ macro_rules! each_property {
                 a_requested_cancel_outlives_the_lost_claim;
             leases:
                 a_lapsed_lease_is_an_interruption_and_no_attempt,
+                a_lease_is_lost_at_its_end_without_housekeeping,
                 a_renewed_lease_outlives_its_first_end,
                 a_lease_counts_from_its_newest_renewal,
                 a_job_interrupted_too_often_is_dead,
