@@ -116,6 +116,11 @@ impl Connections {
         }
     }
 
+    /// How many connections are open.
+    pub fn open_count(&self) -> usize {
+        self.shared.open.load(Ordering::Acquire)
+    }
+
     /// Ends it all in order: accepts what waits in the accept queue, closes the listener, lets every
     /// connection answer what it was asked and close, and cuts at `deadline` those that have not.
     pub async fn close(mut self, deadline: Instant) -> ConnectionReport {

@@ -14,6 +14,8 @@ use steadfast_queue::admission::{Outcome as QueueOutcome, Rejection, Why};
 use steadfast_queue::store::{Refusal, StoreError};
 use steadfast_wire::{ErrorCode, Misread, Outcome, PROBLEM_CONTENT_TYPE, Problem};
 
+use crate::refusals::Cause;
+
 /// Until when a refused client is to stay away where nothing better is known, give or take a fifth.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 
@@ -27,7 +29,7 @@ pub(crate) struct Refused {
     pub(crate) code: ErrorCode,
     problem: Box<Problem>,
     /// Only for the log.
-    cause: Option<Arc<dyn Error + Send + Sync>>,
+    cause: Option<Cause>,
     /// Whether the rest of the request is not worth reading.
     close: bool,
 }
@@ -222,7 +224,7 @@ impl Refused {
         method: &Method,
         version: Version,
         trace_id: String,
-    ) -> (Response, Option<Arc<dyn Error + Send + Sync>>) {
+    ) -> (Response, Option<Cause>) {
         let Self { code: _, mut problem, cause, close } = self;
         problem.trace_id = trace_id;
         match *method {

@@ -124,14 +124,19 @@ fn complete(app: &App, seen: &Seen, mut response: Response) -> Response {
         if let Some(allow) = allow {
             response.headers_mut().insert(http::header::ALLOW, allow);
         }
-        if let Some(cause) = cause {
-            let (method, route, trace_id) = (&seen.method, seen.route(), seen.trace.id());
-            tracing::error!(%method, route, trace_id, ?cause, "a request failed");
+        match cause {
+            Some(cause) if code == Some(ErrorCode::Internal) => {
+                let (method, route, trace_id) = (&seen.method, seen.route(), seen.trace.id());
+                tracing::error!(%method, route, trace_id, ?cause, "a request failed");
+            }
+            Some(cause) => app.refusals.keep_cause(seen.trace.id(), cause),
+            None => {}
         }
     }
     let elapsed = seen.began.elapsed();
     let (method, route, status) = (&seen.method, seen.route(), response.status().as_u16());
     let slow = elapsed > SLOW && response.extensions().get::<WasHeld>().is_none();
+    // Refusals with 503 are in the summary.
     if slow || code == Some(ErrorCode::Internal) {
         tracing::info!(%method, route, status, ?elapsed, trace_id = seen.trace.id(), "request");
     } else {

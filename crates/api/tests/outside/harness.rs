@@ -1,0 +1,252 @@
+//! A server's outside for one test: `given_outside().config(..).start()`, then requests over sockets.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use steadfast_api::{App, Config, Connections, Services};
+use steadfast_domain::{BootId, InvalidField, JobId, KindName, QueueName, RawJson};
+use steadfast_lifecycle::{DrainRequests, Phase, PhaseSender, Tasks, drain_channel, phases};
+use steadfast_queue::admission::{AdmissionConfig, QueueConfig, QueueMode, SettleRates};
+use steadfast_queue::handler::{Failure, Finish, Handlers, JobContext, JobHandler};
+use steadfast_queue::metrics::AdmissionMetrics;
+use steadfast_queue::store::{
+    ClaimRequest, Claimed, End, JobStore, Owner, QueueSpec, Settlement, StoreLimits, Want,
+};
+use steadfast_queue::{Admission, EventHub, MemoryStore};
+use steadfast_testkit::eventually;
+use steadfast_testkit::raw::{RawAnswer, RawConnection};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::faulty_store::FaultyStore;
+
+/// What a test sets before the server starts.
+pub(crate) struct Given {
+    config: Config,
+    limits: StoreLimits,
+    queue_capacity: (Option<u64>, Option<u64>),
+}
+
+/// A running outside. No worker pool: jobs end when a test settles them.
+pub(crate) struct Outside {
+    pub(crate) address: SocketAddr,
+    pub(crate) app: Arc<App>,
+    pub(crate) store: Arc<FaultyStore>,
+    pub(crate) phase: PhaseSender,
+    pub(crate) connections: Connections,
+    pub(crate) drains: DrainRequests,
+    pub(crate) hub: Arc<EventHub>,
+    services: Option<Services>,
+    _hub: JoinSet<()>,
+}
+
+/// Defaults, with a `default` queue that takes the kind `plain`.
+pub(crate) fn given_outside() -> Given {
+    Given { config: Config::default(), limits: StoreLimits::default(), queue_capacity: (None, None) }
+}
+
+/// Accepts every payload but objects with a member `bad`.
+struct Plain;
+
+#[async_trait]
+impl JobHandler for Plain {
+    fn check(&self, payload: &RawJson) -> Result<(), Vec<InvalidField>> {
+        match payload.as_str().contains("\"bad\"") {
+            true => Err(vec![InvalidField::new("#/payload/bad", "is not allowed")]),
+            false => Ok(()),
+        }
+    }
+
+    async fn run(&self, _: JobContext) -> Result<Finish, Failure> {
+        unreachable!("no pool runs here")
+    }
+}
+
+impl Given {
+    pub(crate) fn config(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// Jobs the queue `default` holds, and bytes of their payloads.
+    pub(crate) fn capacity(mut self, jobs: u64, bytes: u64) -> Self {
+        self.queue_capacity = (Some(jobs), Some(bytes));
+        self
+    }
+
+    /// A server whose store is not open yet.
+    pub(crate) async fn start_unattached(self) -> Outside {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (phase, phases) = phases();
+        let (drain, drains) = drain_channel();
+        let registry = prometheus::Registry::new();
+        let metrics = AdmissionMetrics::register(&registry).unwrap();
+        let payload_bytes_max = self.config.payload_bytes_max;
+        let request_timeout = self.config.request_timeout;
+        let app = App::new(self.config, phases.clone(), drain, registry).unwrap();
+
+        let store = Arc::new(FaultyStore::new(MemoryStore::new(self.limits)));
+        let spec = QueueSpec {
+            name: QueueName::default_queue(),
+            capacity_jobs: self.queue_capacity.0,
+            capacity_bytes: self.queue_capacity.1,
+        };
+        store.declare(std::slice::from_ref(&spec)).await.unwrap();
+        let shared: Arc<dyn JobStore> = Arc::clone(&store) as _;
+        let (_, drain_ends) = watch::channel(None);
+        let config = AdmissionConfig {
+            payload_bytes_max,
+            request_timeout,
+            queues: vec![QueueConfig { spec, mode: QueueMode::Push, kinds: None }],
+            settle_rates: Arc::new(SettleRates::new()),
+            drain_ends,
+        };
+        let handlers = Handlers::new().with(KindName::new("plain").unwrap(), Plain);
+        let admission =
+            Admission::new(config, Arc::clone(&shared), handlers, phases.clone(), Tasks::new(), metrics);
+        let hub = EventHub::new(Arc::clone(&shared));
+        let mut hub_task = JoinSet::new();
+        hub_task.spawn(Arc::clone(&hub).run(phases));
+        let connections = Connections::serve(listener, Arc::clone(&app));
+        Outside {
+            address: connections.local_addr().unwrap(),
+            app,
+            store,
+            phase,
+            connections,
+            drains,
+            hub: Arc::clone(&hub),
+            services: Some(Services { admission: Arc::new(admission), store: shared, hub }),
+            _hub: hub_task,
+        }
+    }
+
+    /// A server that is ready.
+    pub(crate) async fn start(self) -> Outside {
+        let mut outside = self.start_unattached().await;
+        outside.attach();
+        outside
+    }
+}
+
+impl Outside {
+    /// Opens the store and is ready.
+    pub(crate) fn attach(&mut self) {
+        self.app.attach(self.services.take().unwrap());
+        self.phase.advance(Phase::Ready);
+    }
+
+    pub(crate) async fn connect(&self) -> RawConnection {
+        RawConnection::open(self.address).await.unwrap()
+    }
+
+    /// Sends these bytes on a connection of their own, and reads the answer.
+    pub(crate) async fn send(&self, request: &[u8]) -> RawAnswer {
+        let mut connection = self.connect().await;
+        connection.send(request).await.unwrap();
+        connection.answer().await.unwrap()
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> RawAnswer {
+        self.request("GET", path, &[], "").await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &str) -> RawAnswer {
+        self.request("POST", path, &[("Content-Type", "application/json")], body).await
+    }
+
+    pub(crate) async fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> RawAnswer {
+        self.send(&request(method, path, headers, body.as_bytes())).await
+    }
+
+    /// Submits a plain job and returns its id.
+    pub(crate) async fn submitted(&self) -> JobId {
+        let answer = self.post("/v1/jobs", r#"{"kind":"plain"}"#).await;
+        assert_eq!(answer.status, 202, "{:?}", answer.json());
+        id_of(&answer)
+    }
+
+    /// Claims the next job, as a pool would.
+    pub(crate) async fn claim(&self) -> Claimed {
+        let want = Want { queue: QueueName::default_queue(), kinds: None, share: 1 };
+        let owner = Owner::Process(BootId::from_random(1));
+        let request = ClaimRequest { owner, wants: vec![want], max: 1, lease: Duration::from_secs(30) };
+        self.store.inner.claim(request).await.unwrap().pop().unwrap()
+    }
+
+    /// Claims the next job and completes it.
+    pub(crate) async fn complete_next(&self) {
+        let claimed = self.claim().await;
+        self.settle(&claimed, End::Completed { result: Some(RawJson::parse("7").unwrap()) }).await;
+    }
+
+    pub(crate) async fn settle(&self, claimed: &Claimed, end: End) {
+        let settled = self.store.inner.settle(vec![Settlement { id: claimed.id, end }]).await.unwrap();
+        settled[0].unwrap();
+    }
+
+    /// Waits until so many requests are in work or held, the asking one not counted.
+    pub(crate) async fn in_flight(&self, wanted: usize) {
+        self.metric_is("steadfast_http_requests_in_flight", &(wanted + 1).to_string()).await;
+    }
+
+    /// Waits until a metric without labels has this value.
+    pub(crate) async fn metric_is(&self, name: &str, wanted: &str) {
+        let line = format!("{name} {wanted}");
+        eventually(&line, || async {
+            let answer = self.get("/metrics").await;
+            let text = String::from_utf8(answer.body).unwrap();
+            text.lines().any(|found| found == line).then_some(())
+        })
+        .await;
+    }
+}
+
+/// An HTTP/1.1 request that keeps the connection.
+pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n", body.len());
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
+    [head.as_bytes(), body].concat()
+}
+
+/// The id of the job an answer shows.
+pub(crate) fn id_of(answer: &RawAnswer) -> JobId {
+    answer.json()["id"].as_str().unwrap().parse().unwrap()
+}
+
+/// Checks that an answer is a whole problem document of this code, and returns it.
+#[track_caller]
+pub(crate) fn problem(answer: &RawAnswer, code: &str) -> Value {
+    let problem = answer.json();
+    assert_eq!(problem["code"], code, "{} {problem}", answer.status);
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+    assert_eq!(problem["type"], format!("/problems/{code}"));
+    assert_eq!(problem["status"], answer.status);
+    let known = steadfast_wire::ErrorCode::parse(code).unwrap();
+    assert_eq!(problem["title"], known.title());
+    assert_eq!(answer.status, known.status());
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.len() > 10), "{problem}");
+    assert!(problem["retryable"].is_boolean());
+    let trace = problem["trace_id"].as_str().unwrap();
+    assert!(trace.len() == 32 && trace.bytes().all(|b| b.is_ascii_hexdigit()), "{trace}");
+    if matches!(answer.status, 429 | 503) {
+        let ms = problem["retry_after_ms"].as_u64().unwrap();
+        assert!((50..=60_000).contains(&ms), "{ms}");
+        assert_eq!(answer.header("retry-after"), Some(ms.div_ceil(1_000).to_string().as_str()));
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+    }
+    problem
+}

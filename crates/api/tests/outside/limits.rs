@@ -1,0 +1,52 @@
+use crate::faulty_store::Fault;
+use crate::harness::{given_outside, problem};
+
+const JOB: &str = r#"{"kind":"plain"}"#;
+
+#[tokio::test]
+async fn health_and_control_answer_while_submits_are_at_their_limit() {
+    let outside = given_outside().config(|config| config.requests_max = 2).start().await;
+    let id = outside.submitted().await;
+    outside.store.set(Fault::Holds);
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut connection = outside.connect().await;
+        connection.post("/v1/jobs", JOB).await.unwrap();
+        outside.store.one_is_held().await;
+        held.push(connection);
+    }
+
+    let refused = outside.post("/v1/jobs", JOB).await;
+    assert_eq!(problem(&refused, "overloaded")["outcome"], "none");
+    problem(&outside.get(&format!("/v1/jobs/{id}")).await, "overloaded");
+    for path in ["/livez", "/healthz", "/readyz", "/metrics", "/"] {
+        assert_eq!(outside.get(path).await.status, 200, "{path}");
+    }
+    assert_eq!(outside.post(&format!("/v1/jobs/{id}/cancel"), "").await.status, 200);
+    assert_eq!(outside.post("/v1/queues/default/pause", "").await.status, 200);
+    assert_eq!(outside.post("/v1/drain", "").await.status, 202);
+
+    for mut connection in held {
+        outside.store.release();
+        assert_eq!(connection.answer().await.unwrap().status, 202);
+    }
+    outside.store.set(Fault::None);
+    assert_eq!(outside.post("/v1/jobs", JOB).await.status, 202);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_does_not_take_its_submit_with_it() {
+    let outside = given_outside().start().await;
+    outside.store.set(Fault::Holds);
+    let mut gone = outside.connect().await;
+    gone.post("/v1/jobs", JOB).await.unwrap();
+    outside.store.one_is_held().await;
+    drop(gone);
+    outside.in_flight(0).await;
+    outside.store.release();
+    steadfast_testkit::eventually("the job is stored", || async {
+        let jobs = outside.get("/v1/jobs").await.json();
+        (jobs["jobs"].as_array().map(Vec::len) == Some(1)).then_some(())
+    })
+    .await;
+}

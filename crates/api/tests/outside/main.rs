@@ -1,0 +1,15 @@
+//! The server's outside over real sockets, on the memory store.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod bad_input;
+mod closing;
+mod codes;
+mod connections;
+mod faulty_store;
+mod harness;
+mod limits;
+mod phases;
+mod streams;
+mod submits;
+mod waits;
