@@ -7,19 +7,21 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::process::{Pid, kill_process_group};
 use steadfast_client::Client;
 use steadfast_testkit::eventually;
 use steadfast_testkit::harness::{Process, Signal};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_steadfast");
 /// Where the README has the server listen.
-const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
-const COMMAND_WITHIN: Duration = Duration::from_secs(60);
+const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+const SCRIPT_WITHIN: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_readmes_commands_print_what_it_says() {
@@ -36,14 +38,14 @@ async fn the_readmes_commands_print_what_it_says() {
     let client = Client::new(&format!("http://{ADDRESS}")).expect("an address");
     eventually("the server is ready", async || client.ready().await.ok()).await;
 
-    for step in &steps {
-        let printed = run(dir.path(), &step.command).await;
-        if let Some(difference) = difference(&step.expected, &printed) {
+    let printed = run(dir.path(), &steps).await;
+    for (step, printed) in steps.iter().zip(&printed) {
+        if let Some(difference) = difference(&step.expected, printed) {
             panic!("$ {}\n{difference}\n--- printed\n{}", step.command, printed.join("\n"));
         }
     }
     server.signal(Signal::TERM);
-    let exit = server.exit_within(COMMAND_WITHIN).await;
+    let exit = server.exit_within(SCRIPT_WITHIN).await;
     exit.expect("the server ends").expect_code(0);
 }
 
@@ -74,14 +76,45 @@ fn steps_of(readme: &str) -> Vec<Step> {
     steps
 }
 
-async fn run(dir: &Path, command: &str) -> Vec<String> {
+/// Ends the output of each command, followed by its exit code.
+const MARK: &str = "--- exit code ";
+
+/// Runs the commands in one shell, as a reader does, with the built program on its path. What each printed
+/// to standard output; the rest (curl's progress) is not an answer.
+async fn run(dir: &Path, steps: &[Step]) -> Vec<Vec<String>> {
+    let script: String =
+        steps.iter().map(|step| format!("{}\nprintf '\\n{MARK}%s\\n' $?\n", step.command)).collect();
     let mut bash = Command::new("bash");
-    bash.current_dir(dir).args(["-euo", "pipefail", "-c", command]).env("PATH", path_with_program());
-    let mut process = Process::start(bash);
-    let exit = process.exit_within(COMMAND_WITHIN).await;
-    let exit = exit.unwrap_or_else(|| panic!("does not end: {command}"));
-    // What curl prints about its progress goes to standard error, and is not an answer.
-    exit.expect_code(0).stdout.text().lines().map(|line| line.trim_end().to_owned()).collect()
+    bash.current_dir(dir).args(["-o", "pipefail", "-c", &script]).env("PATH", path_with_program());
+    bash.process_group(0);
+    let mut shell = Shell(Process::start(bash));
+    let exit = shell.0.exit_within(SCRIPT_WITHIN).await;
+    let printed = exit.unwrap_or_else(|| panic!("does not end:\n{}", shell.0.stdout().text())).expect_code(0);
+
+    let mut outputs = Vec::new();
+    let mut lines = Vec::new();
+    for line in printed.stdout.text().lines() {
+        match line.strip_prefix(MARK) {
+            Some(code) => {
+                let command = &steps[outputs.len()].command;
+                assert_eq!(code, "0", "the exit code of $ {command}\n{}", printed.output());
+                outputs.push(std::mem::take(&mut lines));
+            }
+            None => lines.push(line.trim_end().to_owned()),
+        }
+    }
+    outputs
+}
+
+/// A shell and what it left in the background, which ends with it, however the test goes.
+struct Shell(Process);
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        let group = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
+        // Fails when nothing is left of the group, as it should be.
+        let _ = group.map(|group| kill_process_group(group, Signal::KILL));
+    }
 }
 
 /// The search path with the built program's directory in front: the README says `steadfast`.
