@@ -1,5 +1,7 @@
 //! Which crate may depend on which: docs/ARCHITECTURE.md, "Code map". A new edge is a decision, with an ADR.
 
+#![expect(clippy::expect_used, reason = "what a test is set up with must not fail")]
+
 use std::collections::BTreeSet;
 
 use cargo_metadata::{DependencyKind, MetadataCommand};

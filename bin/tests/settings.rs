@@ -1,5 +1,7 @@
 //! The settings from the outside: which source wins, what an error says, and what is not read.
 
+#![expect(clippy::unwrap_used, reason = "what a test is set up with must not fail")]
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
