@@ -2,8 +2,10 @@
 //! they allow is lowered to fit the limit.
 
 /// Files besides connections: the store's, the listener's, standard streams, the runtimes'.
+#[cfg(unix)]
 const OTHER_FILES: u64 = 128;
 /// Connections that are kept, however low the limit is.
+#[cfg(unix)]
 const CONNECTIONS_MIN: u64 = 16;
 
 /// How many of `connections_max` connections the process may have beside `others` further files.
