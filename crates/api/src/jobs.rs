@@ -89,7 +89,7 @@ pub(crate) async fn cancel(State(app): State<Arc<App>>, path: PathText) -> Answe
         }
         Cancel::NotFound => return Err(Refused::job_not_found()),
     };
-    changed(&app, services, id, status).await
+    changed(&app, services, id, status).await.map_err(|refused| refused.in_doubt(Repeat::Safe))
 }
 
 /// `POST /v1/jobs/{id}/retry`.
@@ -98,10 +98,11 @@ pub(crate) async fn retry(State(app): State<Arc<App>>, path: PathText) -> Answer
     let id = job_id(path)?;
     let reopened = services.admission.reopen(id).await;
     reopened.map_err(|rejection| Refused::rejected(rejection, Repeat::Unsafe, true))?;
-    changed(&app, services, id, StatusCode::OK).await
+    let answer = changed(&app, services, id, StatusCode::OK).await;
+    answer.map_err(|refused| refused.in_doubt(Repeat::Unsafe))
 }
 
-/// The job after a change that was done.
+/// The job after a change that was done, which a failure to read it does not undo.
 async fn changed(app: &App, services: &Services, id: JobId, status: StatusCode) -> Answer {
     let job = read(app, services, id).await?.ok_or_else(Refused::job_not_found)?;
     json(status, &JobDocument::full(job))

@@ -120,18 +120,23 @@ impl Refused {
     pub(crate) fn rejected(rejection: Rejection, repeat: Repeat, one_job: bool) -> Self {
         let Rejection { why, outcome, retry_after } = rejection;
         let mut refused = Self::of_why(why, one_job);
-        let problem = &mut refused.problem;
-        problem.outcome = Some(match outcome {
-            QueueOutcome::None => Outcome::None,
-            QueueOutcome::Unknown => Outcome::Unknown,
-        });
-        if outcome == QueueOutcome::Unknown && repeat == Repeat::Unsafe {
-            problem.retryable = false;
-        }
         if let Some(after) = retry_after {
-            problem.retry_after(after);
+            refused.problem.retry_after(after);
         }
-        refused
+        match outcome {
+            QueueOutcome::None => {
+                refused.problem.outcome = Some(Outcome::None);
+                refused
+            }
+            QueueOutcome::Unknown => refused.in_doubt(repeat),
+        }
+    }
+
+    /// The same, where it is not known from this answer what was done.
+    pub(crate) fn in_doubt(mut self, repeat: Repeat) -> Self {
+        self.problem.outcome = Some(Outcome::Unknown);
+        self.problem.retryable &= repeat == Repeat::Safe;
+        self
     }
 
     fn of_why(why: Why, one_job: bool) -> Self {

@@ -40,7 +40,8 @@ async fn set_paused(app: &App, path: PathText, paused: bool) -> Answer {
     let queue = queue_name(path)?;
     let done = services.admission.pause(&queue, paused).await;
     done.map_err(|rejection| Refused::rejected(rejection, Repeat::Safe, true))?;
-    one(app, &queue).await
+    // It is done: a failure to read the queue does not undo it.
+    one(app, &queue).await.map_err(|refused| refused.in_doubt(Repeat::Safe))
 }
 
 async fn one(app: &App, queue: &QueueName) -> Answer {

@@ -127,6 +127,26 @@ async fn every_code_comes_in_a_whole_problem_document() {
 }
 
 #[tokio::test]
+async fn a_change_that_was_done_is_never_said_not_to_be() {
+    let outside = given_outside().start().await;
+    let id = outside.submitted().await;
+    outside.store.set(Fault::Blind);
+    for (path, retryable) in [
+        (format!("/v1/jobs/{id}/cancel"), true),
+        (format!("/v1/jobs/{id}/retry"), false),
+        ("/v1/queues/default/pause".to_owned(), true),
+    ] {
+        let answer = outside.post(&path, "").await;
+        let problem = problem(&answer, "store_unavailable");
+        assert_eq!(
+            (&problem["outcome"], &problem["retryable"]),
+            (&"unknown".into(), &retryable.into()),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn every_code_has_its_page_and_the_home_page_links_it() {
     let outside = given_outside().start().await;
     let home = String::from_utf8(outside.get("/").await.body).unwrap();

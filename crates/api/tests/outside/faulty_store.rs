@@ -26,6 +26,8 @@ pub(crate) struct FaultyStore {
 pub(crate) enum Fault {
     None,
     Unavailable,
+    /// Changes are done, reads fail.
+    Blind,
     Full,
     Unknown,
     TimedOut,
@@ -59,9 +61,16 @@ impl FaultyStore {
         self.arrived.acquire().await.unwrap().forget();
     }
 
+    fn failed_to_read(&self) -> Result<(), StoreError> {
+        if *self.fault.lock() == Fault::Blind {
+            return Err(StoreError::Unavailable("the lamp in the cellar is out".into()));
+        }
+        self.failed()
+    }
+
     fn failed(&self) -> Result<(), StoreError> {
         match *self.fault.lock() {
-            Fault::None | Fault::Holds | Fault::KeyInFlight => Ok(()),
+            Fault::None | Fault::Blind | Fault::Holds | Fault::KeyInFlight => Ok(()),
             Fault::Unavailable => Err(StoreError::Unavailable("the cable to the cellar is cut".into())),
             Fault::Full => Err(StoreError::Full),
             Fault::Unknown => Err(StoreError::Unknown { ids: Vec::new() }),
@@ -134,22 +143,22 @@ impl JobStore for FaultyStore {
     }
 
     async fn get(&self, ids: &[JobId]) -> Result<Vec<Option<Job>>, StoreError> {
-        self.failed()?;
+        self.failed_to_read()?;
         self.inner.get(ids).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
-        self.failed()?;
+        self.failed_to_read()?;
         self.inner.list(query).await
     }
 
     async fn queues(&self) -> Result<Vec<QueueStatus>, StoreError> {
-        self.failed()?;
+        self.failed_to_read()?;
         self.inner.queues().await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.failed()?;
+        self.failed_to_read()?;
         self.inner.check().await
     }
 
