@@ -127,7 +127,9 @@ impl Pool {
         }
         // Entered first, looked second: whoever stops all attempts has either seen this one or is seen here.
         if self.phases.current() >= Phase::Cancelling {
-            self.attempts.decide(attempt.id, Verdict::hand_back("handed_back"));
+            if !self.attempts.decide(attempt.id, Verdict::hand_back("handed_back")) {
+                self.attempts.over(attempt.id);
+            }
             return;
         }
         if let Some(started_at) = attempt.job.started_at {
