@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use steadfast::settings::SETTINGS;
 use steadfast_domain::{Event, TRANSITIONS};
 
 fn read(path: &str) -> String {
@@ -34,4 +35,29 @@ fn the_state_diagram_is_the_transition_table() {
         .map(|(from, event, to)| format!("{} --> {}: {}", from.as_str(), to.as_str(), event_name(*event)))
         .collect();
     assert_eq!(drawn, allowed);
+}
+
+/// The settings' part of the page: its rows' flags, variables and defaults.
+#[test]
+fn the_settings_table_is_the_codes() {
+    let text = read("docs/OPERATIONS.md");
+    let written: Vec<String> = text
+        .lines()
+        .filter(|line| line.starts_with("| `--"))
+        .map(|line| line.split('|').map(str::trim).skip(1).take(3).collect::<Vec<_>>().join(" | "))
+        .collect();
+    let known: Vec<String> = SETTINGS
+        .iter()
+        .map(|setting| {
+            // A default that is a value is written as one; one that is a description stays text.
+            let default = setting.default();
+            let default = match default.as_str() {
+                "unset" => default,
+                described if described.contains(", else ") => "`text` on a terminal, else `json`".to_owned(),
+                value => format!("`{value}`"),
+            };
+            format!("`{}` | `{}` | {default}", setting.flag(), setting.env())
+        })
+        .collect();
+    assert_eq!(written, known);
 }
