@@ -50,7 +50,7 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// Opens the file, takes its lock, brings its schema up to date, takes back the jobs of a process that
-    /// did not stop in order, and starts the writer. Blocks, for about 0.3 s with a million waiting jobs.
+    /// did not stop in order, and starts the writer. Blocks, for about half a second with a million waiting jobs.
     pub fn open(config: SqliteConfig, metrics: SqliteMetrics) -> Result<Self, OpenError> {
         let SqliteConfig { path, limits } = config;
         file_system::check(&path)?;
