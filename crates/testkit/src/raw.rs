@@ -146,7 +146,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(RawAnswer, usize)>, NoAnswer> {
     };
     let body_bytes = match answer.header("content-length").map(str::parse::<usize>) {
         Some(Ok(bytes)) => bytes,
-        None if matches!(answer.status, 204 | 304) => 0,
+        None if matches!(answer.status, 100..=199 | 204 | 304) => 0,
         other => return Err(NoAnswer::Malformed(format!("Content-Length {other:?}"))),
     };
     let Some(body) = bytes[head_bytes..].get(..body_bytes) else { return Ok(None) };
