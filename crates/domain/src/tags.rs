@@ -18,7 +18,11 @@ impl Tags {
                 return Err(Invalid::value("tag key", key, "1 to 64 bytes without control characters"));
             }
             if value.len() > limits::TAG_VALUE_BYTES_MAX || value.chars().any(char::is_control) {
-                return Err(Invalid::value("tag value", value, "at most 256 bytes without control characters"));
+                return Err(Invalid::value(
+                    "tag value",
+                    value,
+                    "at most 256 bytes without control characters",
+                ));
             }
         }
         Ok(Self(tags))

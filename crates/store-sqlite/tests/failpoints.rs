@@ -1,4 +1,5 @@
 //! Commits whose outcome is unknown: a failed sync (`--features failpoints`).
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod given;
 

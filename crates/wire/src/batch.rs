@@ -41,10 +41,7 @@ fn jobs_of(members: &Members<'_, 1>, faults: &mut Faults) -> Option<Vec<NewJob>>
         faults.add_here(AT, "is empty: a batch has at least one job");
     }
     let jobs = elements.into_iter().enumerate();
-    Some(
-        jobs.filter_map(|(index, job)| read_element(job, &format!("{AT}/{index}"), faults))
-            .collect(),
-    )
+    Some(jobs.filter_map(|(index, job)| read_element(job, &format!("{AT}/{index}"), faults)).collect())
 }
 
 #[cfg(test)]

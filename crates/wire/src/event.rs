@@ -56,22 +56,13 @@ pub struct ShutdownEvent {
 
 impl From<Change> for StateEvent {
     fn from(change: Change) -> Self {
-        Self {
-            id: change.id,
-            version: change.version,
-            state: change.state,
-            at: change.at,
-        }
+        Self { id: change.id, version: change.version, state: change.state, at: change.at }
     }
 }
 
 impl ProcessingEvent {
     /// The hint that attempt number `attempt` of job `id` runs.
     pub const fn new(id: JobId, attempt: u32) -> Self {
-        Self {
-            id,
-            state: JobState::Processing,
-            attempt,
-        }
+        Self { id, state: JobState::Processing, attempt }
     }
 }

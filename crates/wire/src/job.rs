@@ -22,11 +22,7 @@ pub struct JobDocument {
     #[serde(with = "priority")]
     pub priority: Priority,
     /// What its handler gets, byte for byte as submitted; left out in lists.
-    #[serde(
-        default,
-        deserialize_with = "present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub payload: Option<RawJson>,
     /// Bytes of the payload.
     pub payload_bytes: usize,
@@ -56,20 +52,12 @@ pub struct JobDocument {
     /// What its handler last reported.
     pub progress: Option<RawJson>,
     /// What its handler returned, JSON `null` when nothing; left out in lists.
-    #[serde(
-        default,
-        deserialize_with = "present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub result: Option<RawJson>,
     /// How its last failed attempts ended, oldest first.
     pub errors: Vec<JobErrorDocument>,
     /// What its handler left for the next attempt, JSON `null` when nothing; left out in lists.
-    #[serde(
-        default,
-        deserialize_with = "present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<RawJson>,
     /// Whether its running attempt was asked to stop for good.
     pub cancel_requested: bool,
@@ -178,12 +166,7 @@ impl JobDocument {
 
 impl From<JobError> for JobErrorDocument {
     fn from(error: JobError) -> Self {
-        Self {
-            attempt: error.attempt,
-            at: error.at,
-            code: error.code,
-            message: error.message,
-        }
+        Self { attempt: error.attempt, at: error.at, code: error.code, message: error.message }
     }
 }
 
@@ -200,12 +183,7 @@ mod tests {
     fn job() -> Job {
         let payload = RawJson::parse(r#"{"n":1e999999}"#).unwrap();
         let new = NewJob::new(KindName::new("echo").unwrap(), payload);
-        Job::accept(
-            new,
-            JobId::from_u128(7),
-            Timestamp::from_unix_ms(1_795_219_200_000),
-            None,
-        )
+        Job::accept(new, JobId::from_u128(7), Timestamp::from_unix_ms(1_795_219_200_000), None)
     }
 
     #[test]
@@ -228,9 +206,7 @@ mod tests {
     #[test]
     fn both_forms_read_back_and_ignore_what_is_new() {
         for document in [JobDocument::full(job()), JobDocument::listed(job())] {
-            let text = serde_json::to_string(&document)
-                .unwrap()
-                .replacen('{', r#"{"new_member":[1],"#, 1);
+            let text = serde_json::to_string(&document).unwrap().replacen('{', r#"{"new_member":[1],"#, 1);
             assert_eq!(serde_json::from_str::<JobDocument>(&text).unwrap(), document);
         }
     }

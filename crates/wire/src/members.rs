@@ -85,10 +85,7 @@ impl<'a, const N: usize> Members<'a, N> {
                 _ => Some(error),
             };
             match syntax {
-                Some(e) => Err(Misread::NotJson {
-                    line: e.line(),
-                    column: e.column(),
-                }),
+                Some(e) => Err(Misread::NotJson { line: e.line(), column: e.column() }),
                 None => {
                     faults.add_here("#", "must be an object");
                     Ok(None)
@@ -119,17 +116,9 @@ impl<'a, const N: usize> Members<'a, N> {
         names: &'static [&'static str; N],
         faults: &mut Faults,
     ) -> Result<Self, serde_json::Error> {
-        let mut members = Self {
-            names,
-            values: [None; N],
-            at,
-        };
+        let mut members = Self { names, values: [None; N], at };
         let mut reader = serde_json::Deserializer::from_str(text);
-        Collect {
-            members: &mut members,
-            faults,
-        }
-        .deserialize(&mut reader)?;
+        Collect { members: &mut members, faults }.deserialize(&mut reader)?;
         reader.end()?;
         Ok(members)
     }
@@ -141,10 +130,7 @@ impl<'a, const N: usize> Members<'a, N> {
 
     /// The value of a member, JSON `null` included.
     pub(crate) fn value_or_null(&self, name: &str) -> Option<&'a RawValue> {
-        self.names
-            .iter()
-            .position(|known| *known == name)
-            .and_then(|index| self.values[index])
+        self.names.iter().position(|known| *known == name).and_then(|index| self.values[index])
     }
 
     /// A text member, made into a `T` by its checked constructor.
@@ -161,9 +147,7 @@ impl<'a, const N: usize> Members<'a, N> {
                 return None;
             }
         };
-        check(&text)
-            .map_err(|fault| faults.add(self.at, name, fault))
-            .ok()
+        check(&text).map_err(|fault| faults.add(self.at, name, fault)).ok()
     }
 
     /// An RFC 3339 time.
@@ -219,10 +203,7 @@ pub(crate) fn elements<'a>(
         Ok((elements, 0)) => Some(elements),
         Ok((_, more)) => {
             let count = elements_max + more;
-            faults.add_here(
-                at,
-                format_args!("has {count} elements: at most {elements_max} are allowed"),
-            );
+            faults.add_here(at, format_args!("has {count} elements: at most {elements_max} are allowed"));
             None
         }
         Err(_) => {
@@ -248,10 +229,7 @@ pub(crate) fn entries<'a>(
         Ok((entries, 0)) => Some(entries),
         Ok((_, more)) => {
             let count = members_max + more;
-            faults.add_here(
-                at,
-                format_args!("has {count} members: at most {members_max} are allowed"),
-            );
+            faults.add_here(at, format_args!("has {count} members: at most {members_max} are allowed"));
             None
         }
         Err(_) => {

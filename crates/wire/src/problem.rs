@@ -122,10 +122,7 @@ impl Problem {
         self.errors = faults
             .into_iter()
             .take(FAULTS_MAX)
-            .map(|fault| Fault {
-                pointer: fault.pointer,
-                detail: fault.detail,
-            })
+            .map(|fault| Fault { pointer: fault.pointer, detail: fault.detail })
             .collect();
     }
 }

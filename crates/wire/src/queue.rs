@@ -52,25 +52,7 @@ pub struct QueueDepth {
 impl QueueDepth {
     /// The counts in the order of [`JobState::ALL`](steadfast_domain::JobState::ALL).
     pub const fn from_counts(counts: [u64; 8]) -> Self {
-        let [
-            scheduled,
-            queued,
-            processing,
-            retryable,
-            completed,
-            dead,
-            cancelled,
-            expired,
-        ] = counts;
-        Self {
-            scheduled,
-            queued,
-            processing,
-            retryable,
-            completed,
-            dead,
-            cancelled,
-            expired,
-        }
+        let [scheduled, queued, processing, retryable, completed, dead, cancelled, expired] = counts;
+        Self { scheduled, queued, processing, retryable, completed, dead, cancelled, expired }
     }
 }

@@ -116,9 +116,7 @@ fn job_of(members: &Members<'_, 12>, at: &str, faults: &mut Faults) -> Option<Ne
     }
     let kind = members.checked("kind", faults, KindName::new);
     let payload = match members.value_or_null("payload") {
-        Some(value) => RawJson::from_raw_value(value)
-            .map_err(|fault| faults.add(at, "payload", fault))
-            .ok(),
+        Some(value) => RawJson::from_raw_value(value).map_err(|fault| faults.add(at, "payload", fault)).ok(),
         None => Some(RawJson::empty_object()),
     };
     let queue = members.checked("queue", faults, QueueName::new);
@@ -128,9 +126,7 @@ fn job_of(members: &Members<'_, 12>, at: &str, faults: &mut Faults) -> Option<Ne
     let timeout = timeout.and_then(|ms| AttemptTimeout::new(Duration::from_millis(ms)).ok());
     let deadline = members.time("deadline", faults);
     let max_wait = members.whole("max_wait_ms", "milliseconds", 1..=SCHEDULE_AHEAD_MS_MAX, faults);
-    let retry = members
-        .value("retry")
-        .and_then(|value| retry_of(value, at, faults));
+    let retry = members.value("retry").and_then(|value| retry_of(value, at, faults));
     let unique_key = members.checked("unique_key", faults, UniqueKey::new);
     let tags = members.value("tags").and_then(|value| tags_of(value, at, faults));
     Some(NewJob {
@@ -152,11 +148,7 @@ fn start_of(members: &Members<'_, 12>, at: &str, faults: &mut Faults) -> Start {
     let delay = members.whole("delay_ms", "milliseconds", 0..=SCHEDULE_AHEAD_MS_MAX, faults);
     match (run_at, delay) {
         (Some(_), Some(1..)) => {
-            faults.add(
-                at,
-                "delay_ms",
-                "is not allowed together with run_at: give one of them",
-            );
+            faults.add(at, "delay_ms", "is not allowed together with run_at: give one of them");
             Start::Now
         }
         (Some(time), _) => Start::At(time),
@@ -245,21 +237,12 @@ mod tests {
             assert!(body.contains(&format!("\"{name}\":")), "{name}");
         }
         let job = read_job(&body).unwrap();
-        assert_eq!(
-            (job.queue.as_str(), job.kind.as_str(), job.priority),
-            ("mail", "http", Priority::Low)
-        );
+        assert_eq!((job.queue.as_str(), job.kind.as_str(), job.priority), ("mail", "http", Priority::Low));
         assert_eq!((job.start, job.deadline), (Start::At(time), Some(time)));
         assert_eq!(job.timeout.get(), Duration::from_secs(5));
         assert_eq!(job.max_wait, Some(Duration::from_millis(7)));
-        assert_eq!(
-            (job.retry.max_attempts(), job.retry.backoff()),
-            (3, Backoff::Fixed)
-        );
-        assert_eq!(
-            (job.retry.initial(), job.retry.jitter()),
-            (Duration::from_millis(10), 0.5)
-        );
+        assert_eq!((job.retry.max_attempts(), job.retry.backoff()), (3, Backoff::Fixed));
+        assert_eq!((job.retry.initial(), job.retry.jitter()), (Duration::from_millis(10), 0.5));
         assert!(job.tags.has("team", "a"));
         assert_eq!(job.unique_key.map(|key| key.to_string()), Some("order 7".into()));
     }
@@ -271,13 +254,7 @@ mod tests {
         let nulls = r#"{"kind":"echo","queue":null,"priority":null,"run_at":null,"delay_ms":null,"tags":null,
             "timeout_ms":null,"deadline":null,"max_wait_ms":null,"retry":null,"unique_key":null}"#;
         assert_eq!(read_job(nulls).unwrap(), plain);
-        assert_eq!(
-            read_job(r#"{"kind":"echo","payload":null}"#)
-                .unwrap()
-                .payload
-                .as_str(),
-            "null"
-        );
+        assert_eq!(read_job(r#"{"kind":"echo","payload":null}"#).unwrap().payload.as_str(), "null");
         assert_eq!(pointers(r#"{"kind":null}"#), ["#/kind"]);
     }
 
@@ -311,15 +288,7 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_told_from_what_is_not_a_job() {
-        for body in [
-            "",
-            "{",
-            "[1,",
-            r#"{"kind":"echo"} x"#,
-            r#"{"kind":}"#,
-            "nul",
-            "{\"kind\":\"\u{1}\"}",
-        ] {
+        for body in ["", "{", "[1,", r#"{"kind":"echo"} x"#, r#"{"kind":}"#, "nul", "{\"kind\":\"\u{1}\"}"] {
             assert!(matches!(read_job(body), Err(Misread::NotJson { .. })), "{body}");
         }
         for body in ["[]", "null", "7", r#""x""#] {
@@ -329,11 +298,7 @@ mod tests {
 
     #[test]
     fn hostile_values_are_faults_of_their_member() {
-        let deep = format!(
-            r#"{{"kind":"echo","payload":{}{}}}"#,
-            "[".repeat(100_000),
-            "]".repeat(100_000)
-        );
+        let deep = format!(r#"{{"kind":"echo","payload":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
         assert_eq!(pointers(&deep), ["#/payload"]);
         assert_eq!(pointers(r#"{"kind":"\ud800"}"#), ["#/kind"]);
         assert_eq!(
@@ -345,15 +310,9 @@ mod tests {
             ["#/delay_ms"]
         );
         assert_eq!(pointers(r#"{"kind":"echo","tags":[]}"#), ["#/tags"]);
-        let many = (0..100_000)
-            .map(|n| format!("\"f{n}\":0"))
-            .collect::<Vec<_>>()
-            .join(",");
+        let many = (0..100_000).map(|n| format!("\"f{n}\":0")).collect::<Vec<_>>().join(",");
         assert_eq!(pointers(&format!("{{{many}}}")).len(), crate::FAULTS_MAX);
         let payload = r#"{"kind":"echo","payload":{"n":1e999999,"s":"\u0000\ud800"}}"#;
-        assert_eq!(
-            read_job(payload).unwrap().payload.as_str(),
-            r#"{"n":1e999999,"s":"\u0000\ud800"}"#
-        );
+        assert_eq!(read_job(payload).unwrap().payload.as_str(), r#"{"n":1e999999,"s":"\u0000\ud800"}"#);
     }
 }

@@ -1,0 +1,101 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use steadfast_domain::{BootId, Fence, Job, JobId, KindName, QueueName, RawJson, WorkerName};
+
+/// How long a suspect keeps the next one waiting when it does not end.
+pub const SUSPECT_ALONE_FOR: Duration = Duration::from_secs(5);
+
+/// Interruptions from which on a job is a suspect.
+pub const SUSPECT_INTERRUPTIONS: u32 = 2;
+
+/// A request for work.
+#[derive(Debug, Clone)]
+pub struct ClaimRequest {
+    /// Who asks.
+    pub owner: Owner,
+    /// From where, what, and how much of each.
+    pub wants: Vec<Want>,
+    /// Jobs in all; at least 1.
+    pub max: usize,
+    /// How long the claims hold without a renewal.
+    pub lease: Duration,
+}
+
+/// Who holds a claim.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// A server process's own pool. A one-process store recovers the claims of earlier boots as it opens.
+    Process(BootId),
+    /// A remote worker; its leases keep their expiry across restarts.
+    Worker(WorkerName),
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Process(boot) => write!(f, "process:{boot}"),
+            Self::Worker(name) => write!(f, "worker:{name}"),
+        }
+    }
+}
+
+/// One queue's part of a [`ClaimRequest`].
+#[derive(Debug, Clone)]
+pub struct Want {
+    /// From which queue.
+    pub queue: QueueName,
+    /// Which kinds the owner can run; any if `None`. It is never given another.
+    pub kinds: Option<Arc<[KindName]>>,
+    /// Jobs from this queue before the others have had their shares.
+    pub share: usize,
+}
+
+/// Names one claim. The public lease id encodes both halves, so no store needs an index on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClaimId {
+    /// The claimed job.
+    pub job: JobId,
+    /// The claim's fencing token.
+    pub fence: Fence,
+}
+
+/// A job taken to be run.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// The claim.
+    pub id: ClaimId,
+    /// The job: `processing`, with `attempt` counting this one.
+    pub job: Job,
+    /// How long the claim holds, counted from before the call; `Duration::MAX` where a process's claim
+    /// cannot outlive it (one-process stores).
+    pub valid_for: Duration,
+}
+
+/// One claim's heartbeat.
+#[derive(Debug, Clone)]
+pub struct Renewal {
+    /// Which claim.
+    pub id: ClaimId,
+    /// How long it is to hold from now.
+    pub lease: Duration,
+    /// What the handler reports.
+    pub progress: Option<RawJson>,
+    /// What the next attempt is to find if this one is lost.
+    pub checkpoint: Option<RawJson>,
+}
+
+/// The answer to a [`Renewal`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renewed {
+    /// How long the claim holds, counted from before the call.
+    pub valid_for: Duration,
+    /// Whether the attempt is to stop for good.
+    pub cancel_requested: bool,
+}
+
+/// The claim is superseded, lapsed, or was settled under another token: whoever held it must not speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the claim is lost")]
+pub struct ClaimLost;
