@@ -1,4 +1,5 @@
 //! The other commands beside the server, and two servers on one file.
+#![allow(clippy::expect_used, reason = "a panic is how a test fails")]
 
 use std::process::Command;
 use std::time::Duration;
