@@ -131,11 +131,15 @@ impl Course {
         }
     }
 
+    /// Closes the connections within half of the time that is left: clients that are stuck must leave the
+    /// hooks and the background tasks theirs.
     pub(super) async fn close_connections(&self, connections: Connections, deadlines: Deadlines) {
+        let now = Instant::now();
+        let deadline = now + deadlines.closing.saturating_duration_since(now) / 2;
         if connections.open_count() > 0 {
-            sleep_until(deadlines.closing.min(Instant::now() + LAST_ANSWERS)).await;
+            sleep_until(deadline.min(now + LAST_ANSWERS)).await;
         }
-        let report = connections.close(deadlines.closing).await;
+        let report = connections.close(deadline).await;
         self.ledger.count("connections_closed", report.closed as u64);
         self.ledger.count("connections_cut", report.cut as u64);
     }
