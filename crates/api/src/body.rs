@@ -23,12 +23,15 @@ pub const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
 /// The memory that request bodies share.
 pub(crate) struct BodyMemory(Arc<Semaphore>);
 
-/// A whole request body of UTF-8 text, and the memory it takes until it is dropped.
+/// A whole request body, and its share of the memory.
 #[derive(Debug)]
 pub(crate) struct JsonBody {
     bytes: Bytes,
-    _memory: Option<OwnedSemaphorePermit>,
+    memory: BodyShare,
 }
+
+/// What a body takes of the shared memory, until it is dropped. `None` for an empty one.
+pub(crate) type BodyShare = Option<OwnedSemaphorePermit>;
 
 impl Default for BodyMemory {
     fn default() -> Self {
@@ -61,6 +64,11 @@ impl JsonBody {
         &self.bytes
     }
 
+    /// Gives up the text; the share goes on for what was read from it.
+    pub(crate) fn into_share(self) -> BodyShare {
+        self.memory
+    }
+
     /// The body as text.
     pub(crate) fn text(&self) -> Result<&str, Refused> {
         std::str::from_utf8(&self.bytes).map_err(|error| {
@@ -73,7 +81,7 @@ impl JsonBody {
 async fn collect(app: &App, mut body: Body, bytes_max: usize) -> Result<JsonBody, Refused> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
-    let mut memory: Option<OwnedSemaphorePermit> = None;
+    let mut memory: BodyShare = None;
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
             let detail =
@@ -98,7 +106,7 @@ async fn collect(app: &App, mut body: Body, bytes_max: usize) -> Result<JsonBody
         }
     }
     let bytes = if all.is_empty() { first } else { all.freeze() };
-    Ok(JsonBody { bytes, _memory: memory })
+    Ok(JsonBody { bytes, memory })
 }
 
 impl BodyMemory {

@@ -73,10 +73,14 @@ pub(crate) async fn list(State(app): State<Arc<App>>, query: Query<Vec<(String, 
 }
 
 /// `POST /v1/jobs/{id}/cancel`.
-pub(crate) async fn cancel(State(app): State<Arc<App>>, path: PathText) -> Answer {
+pub(crate) async fn cancel(
+    State(app): State<Arc<App>>,
+    Extension(place): Extension<Place>,
+    path: PathText,
+) -> Answer {
     let services = app.services()?;
     let id = job_id(path)?;
-    let cancelled = services.admission.cancel(id).await;
+    let cancelled = services.admission.cancel(id, place).await;
     let status = match cancelled.map_err(|rejection| Refused::rejected(rejection, Repeat::Safe, true))? {
         Cancel::Done(_) | Cancel::AlreadyTerminal(JobState::Cancelled) => StatusCode::OK,
         Cancel::Requested => StatusCode::ACCEPTED,
@@ -93,10 +97,14 @@ pub(crate) async fn cancel(State(app): State<Arc<App>>, path: PathText) -> Answe
 }
 
 /// `POST /v1/jobs/{id}/retry`.
-pub(crate) async fn retry(State(app): State<Arc<App>>, path: PathText) -> Answer {
+pub(crate) async fn retry(
+    State(app): State<Arc<App>>,
+    Extension(place): Extension<Place>,
+    path: PathText,
+) -> Answer {
     let services = app.services()?;
     let id = job_id(path)?;
-    let reopened = services.admission.reopen(id).await;
+    let reopened = services.admission.reopen(id, place).await;
     reopened.map_err(|rejection| Refused::rejected(rejection, Repeat::Unsafe, true))?;
     let answer = changed(&app, services, id, StatusCode::OK).await;
     answer.map_err(|refused| refused.in_doubt(Repeat::Unsafe))

@@ -26,7 +26,8 @@ pub(crate) struct Limits {
     probes: Arc<Semaphore>,
 }
 
-/// A request's place; given back when the request is answered, or earlier by [`Place::give_back`].
+/// A request's place; given back when the request is answered and what it changes is done, which a client that
+/// goes away does not hasten; or earlier by [`Place::give_back`].
 #[derive(Clone)]
 pub(crate) struct Place(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
 
@@ -73,11 +74,14 @@ pub(crate) async fn work(
 /// What takes load off the server.
 pub(crate) async fn control(
     State(app): State<Arc<App>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, Refused> {
-    let _place = Place::take(&app.limits.control, "control requests in work")?;
-    Ok(next.run(request).await)
+    let place = Place::take(&app.limits.control, "control requests in work")?;
+    request.extensions_mut().insert(place.clone());
+    let response = next.run(request).await;
+    drop(place);
+    Ok(response)
 }
 
 /// What only looks, and asks the store.

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use http::StatusCode;
 use steadfast_domain::QueueName;
@@ -9,6 +10,7 @@ use steadfast_wire::{QueueDepth, QueueDocument, QueueList};
 use crate::answer::{Answer, json};
 use crate::app::App;
 use crate::jobs::in_time;
+use crate::limits::Place;
 use crate::parameters::{PathText, text_of};
 use crate::problem::{Refused, Repeat};
 
@@ -26,19 +28,27 @@ pub(crate) async fn get(State(app): State<Arc<App>>, path: PathText) -> Answer {
 }
 
 /// `POST /v1/queues/{name}/pause`.
-pub(crate) async fn pause(State(app): State<Arc<App>>, path: PathText) -> Answer {
-    set_paused(&app, path, true).await
+pub(crate) async fn pause(
+    State(app): State<Arc<App>>,
+    Extension(place): Extension<Place>,
+    path: PathText,
+) -> Answer {
+    set_paused(&app, path, true, place).await
 }
 
 /// `POST /v1/queues/{name}/resume`.
-pub(crate) async fn resume(State(app): State<Arc<App>>, path: PathText) -> Answer {
-    set_paused(&app, path, false).await
+pub(crate) async fn resume(
+    State(app): State<Arc<App>>,
+    Extension(place): Extension<Place>,
+    path: PathText,
+) -> Answer {
+    set_paused(&app, path, false, place).await
 }
 
-async fn set_paused(app: &App, path: PathText, paused: bool) -> Answer {
+async fn set_paused(app: &App, path: PathText, paused: bool, place: Place) -> Answer {
     let services = app.services()?;
     let queue = queue_name(path)?;
-    let done = services.admission.pause(&queue, paused).await;
+    let done = services.admission.pause(&queue, paused, place).await;
     done.map_err(|rejection| Refused::rejected(rejection, Repeat::Safe, true))?;
     // It is done: a failure to read the queue does not undo it.
     one(app, &queue).await.map_err(|refused| refused.in_doubt(Repeat::Safe))

@@ -36,10 +36,10 @@ pub(crate) async fn submit(
     let key = key_of(&headers, KeyScope::Submit, body.bytes())?;
     let mut job = read_job(body.text()?)?;
     job.trace = trace.parent();
-    drop(body);
+    let holding = (place.clone(), body.into_share());
 
     let repeat = if key.is_some() { Repeat::Safe } else { Repeat::Unsafe };
-    let submitted = services.admission.submit(vec![job], key).await;
+    let submitted = services.admission.submit(vec![job], key, holding).await;
     let submitted = submitted.map_err(|rejection| Refused::rejected(rejection, repeat, true))?;
     let Some(submitted) = submitted.into_iter().next() else {
         return Err(Refused::internal("a submit of one job was answered with none"));
@@ -51,6 +51,7 @@ pub(crate) async fn submit(
 pub(crate) async fn submit_batch(
     State(app): State<Arc<App>>,
     Extension(trace): Extension<Trace>,
+    Extension(place): Extension<Place>,
     request: Request,
 ) -> Answer {
     let services = app.services()?;
@@ -61,10 +62,10 @@ pub(crate) async fn submit_batch(
     for job in &mut jobs {
         job.trace = trace.parent();
     }
-    drop(body);
+    let holding = (place, body.into_share());
 
     let repeat = if key.is_some() { Repeat::Safe } else { Repeat::Unsafe };
-    let submitted = services.admission.submit(jobs, key).await;
+    let submitted = services.admission.submit(jobs, key, holding).await;
     let submitted = submitted.map_err(|rejection| Refused::rejected(rejection, repeat, false))?;
     let replayed = submitted.iter().any(|submitted| submitted.how == How::Replayed);
     let answer = BatchAnswer {

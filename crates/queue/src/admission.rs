@@ -37,6 +37,10 @@ use retry_after::RetryAfter;
 const COMMIT_GRACE: Duration = Duration::from_secs(1);
 
 /// Decides what may enter the store.
+///
+/// Each change takes `holding`: whatever the caller has taken for it (its place among the requests, the memory
+/// of its body), to be dropped when the store is done with the change. A client that goes away ends its request
+/// but not its change, so what bounds the requests would not bound the changes.
 pub struct Admission {
     desk: Arc<Desk>,
     mutations: Tasks,
@@ -85,20 +89,21 @@ impl Admission {
         &self,
         jobs: Vec<NewJob>,
         key: Option<IdempotencyKey>,
+        holding: impl Send + 'static,
     ) -> Result<Vec<Submitted>, Rejection> {
         let give_up_at = Instant::now() + self.request_timeout;
         let submission = Submission { jobs, key, give_up_at };
-        self.run("submit", |desk| async move { desk.submit(submission).await }).await
+        self.run("submit", holding, |desk| async move { desk.submit(submission).await }).await
     }
 
     /// Takes a `dead` or `cancelled` job back to `queued`: needs room as a submit does, and is durable.
-    pub async fn reopen(&self, id: JobId) -> Result<Change, Rejection> {
-        self.run("reopen", move |desk| async move { desk.reopen(id).await }).await
+    pub async fn reopen(&self, id: JobId, holding: impl Send + 'static) -> Result<Change, Rejection> {
+        self.run("reopen", holding, move |desk| async move { desk.reopen(id).await }).await
     }
 
     /// Ends a waiting job, or asks a running one to end. Durable and idempotent; allowed during a drain.
-    pub async fn cancel(&self, id: JobId) -> Result<Cancel, Rejection> {
-        self.run("cancel", move |desk| async move {
+    pub async fn cancel(&self, id: JobId, holding: impl Send + 'static) -> Result<Cancel, Rejection> {
+        self.run("cancel", holding, move |desk| async move {
             desk.started()?;
             desk.store.cancel(id).await.map_err(|error| desk.store_error(error))
         })
@@ -106,9 +111,14 @@ impl Admission {
     }
 
     /// Pauses or resumes a queue. Durable and idempotent; allowed during a drain.
-    pub async fn pause(&self, queue: &QueueName, paused: bool) -> Result<(), Rejection> {
+    pub async fn pause(
+        &self,
+        queue: &QueueName,
+        paused: bool,
+        holding: impl Send + 'static,
+    ) -> Result<(), Rejection> {
         let queue = queue.clone();
-        self.run("pause", move |desk| async move {
+        self.run("pause", holding, move |desk| async move {
             desk.started()?;
             match desk.store.pause(&queue, paused).await {
                 Ok(true) => Ok(()),
@@ -125,6 +135,7 @@ impl Admission {
     async fn run<T, F>(
         &self,
         name: &'static str,
+        holding: impl Send + 'static,
         mutation: impl FnOnce(Arc<Desk>) -> F,
     ) -> Result<T, Rejection>
     where
@@ -132,7 +143,12 @@ impl Admission {
         F: Future<Output = Result<T, Rejection>> + Send + 'static,
     {
         let wait = self.request_timeout + COMMIT_GRACE;
-        let task = self.mutations.run(name, mutation(Arc::clone(&self.desk)));
+        let mutation = mutation(Arc::clone(&self.desk));
+        let task = self.mutations.run(name, async move {
+            let answer = mutation.await;
+            drop(holding);
+            answer
+        });
         match tokio::time::timeout(wait, task).await {
             Ok(Ok(answer)) => answer,
             // The task panicked somewhere in the store: what it has done by then nobody knows.

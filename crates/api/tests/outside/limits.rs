@@ -50,3 +50,26 @@ async fn a_client_that_goes_away_does_not_take_its_submit_with_it() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_clients_that_go_away_leave_behind_stays_within_the_limits() {
+    let outside = given_outside().config(|config| config.requests_max = 2).start().await;
+    outside.store.set(Fault::Holds);
+    for path in ["/v1/jobs", "/v1/jobs/batch"] {
+        let body = if path == "/v1/jobs" { JOB.to_owned() } else { format!(r#"{{"jobs":[{JOB}]}}"#) };
+        let mut gone = outside.connect().await;
+        gone.post(path, &body).await.unwrap();
+        outside.store.one_is_held().await;
+    }
+    outside.in_flight(0).await;
+
+    problem(&outside.post("/v1/jobs", JOB).await, "overloaded");
+
+    outside.store.set(Fault::None);
+    outside.store.release();
+    outside.store.release();
+    steadfast_testkit::eventually("their places are free again", || async {
+        (outside.post("/v1/jobs", JOB).await.status == 202).then_some(())
+    })
+    .await;
+}

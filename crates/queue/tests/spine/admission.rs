@@ -43,7 +43,7 @@ async fn refused(admission: &Admission, job: NewJob) -> steadfast_queue::admissi
     // The second of two, so that a fault has to name its place.
     let fine = NewJob { queue: job.queue.clone(), ..work() };
     let jobs = if job.queue == queue("default") { vec![fine, job] } else { vec![job] };
-    admission.submit(jobs, None).await.expect_err("refused")
+    admission.submit(jobs, None, ()).await.expect_err("refused")
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,7 +82,7 @@ async fn nothing_is_scheduled_more_than_366_days_ahead() {
         assert!(matches!(&why, Why::InvalidJob(faults, 1) if faults[0].pointer == pointer), "{why:?}");
     }
     let furthest = NewJob { start: Start::After(limits::SCHEDULE_AHEAD_MAX), ..work() };
-    admission.submit(vec![furthest, at(Timestamp::from_unix_ms(0))], None).await.unwrap();
+    admission.submit(vec![furthest, at(Timestamp::from_unix_ms(0))], None, ()).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,8 +95,8 @@ async fn a_pull_queue_accepts_its_kinds_unchecked() {
     };
     let admission = inside.admission_for(vec![pull("some", Some(vec![kind("mail")])), pull("any", None)]);
     let job = |queue_name, kind_name| NewJob { kind: kind(kind_name), ..work_in(queue_name) };
-    admission.submit(vec![job("some", "mail"), job("any", "whatever")], None).await.unwrap();
-    let why = admission.submit(vec![job("some", "work")], None).await.unwrap_err().why;
+    admission.submit(vec![job("some", "mail"), job("any", "whatever")], None, ()).await.unwrap();
+    let why = admission.submit(vec![job("some", "work")], None, ()).await.unwrap_err().why;
     assert!(matches!(why, Why::UnknownKind { .. }));
     assert_eq!(inside.metric("steadfast_jobs_submitted_total", &["some", "mail"]), 1.0);
     assert_eq!(inside.metric("steadfast_jobs_submitted_total", &["any", "other"]), 1.0);
@@ -109,28 +109,28 @@ async fn each_phase_admits_what_the_table_says() {
     inside.phases = phases;
     let admission = inside.admission();
     let any = JobId::from_u128(1);
-    let rejection = admission.submit(vec![work()], None).await.unwrap_err();
+    let rejection = admission.submit(vec![work()], None, ()).await.unwrap_err();
     assert!(matches!(rejection.why, Why::Starting) && rejection.retry_after.is_some());
-    assert!(matches!(admission.cancel(any).await.unwrap_err().why, Why::Starting));
+    assert!(matches!(admission.cancel(any, ()).await.unwrap_err().why, Why::Starting));
     for phase in [Phase::Ready, Phase::LameDuck] {
         starting.advance(phase);
-        let submitted = admission.submit(vec![work()], None).await.unwrap();
+        let submitted = admission.submit(vec![work()], None, ()).await.unwrap();
         assert_eq!(submitted[0].how, How::Accepted);
     }
     let left = Duration::from_secs(20);
     inside.drain_ends.send_replace(Some(Instant::now() + left));
     for phase in [Phase::Draining, Phase::Cancelling, Phase::Handback] {
         starting.advance(phase);
-        let rejection = admission.submit(vec![work()], None).await.unwrap_err();
+        let rejection = admission.submit(vec![work()], None, ()).await.unwrap_err();
         assert!(matches!(rejection.why, Why::ShuttingDown(now) if now == phase));
         let after = rejection.retry_after.unwrap().as_secs_f64();
         assert!((0.8 * 21.0..=1.2 * 21.0).contains(&after), "{after}");
-        assert!(matches!(admission.reopen(any).await.unwrap_err().why, Why::ShuttingDown(_)));
-        assert_eq!(admission.cancel(any).await.unwrap(), Cancel::NotFound);
-        admission.pause(&queue("default"), true).await.unwrap();
+        assert!(matches!(admission.reopen(any, ()).await.unwrap_err().why, Why::ShuttingDown(_)));
+        assert_eq!(admission.cancel(any, ()).await.unwrap(), Cancel::NotFound);
+        admission.pause(&queue("default"), true, ()).await.unwrap();
     }
     inside.drain_ends.send_replace(None);
-    let after = admission.submit(vec![work()], None).await.unwrap_err().retry_after.unwrap();
+    let after = admission.submit(vec![work()], None, ()).await.unwrap_err().retry_after.unwrap();
     assert!(after <= Duration::from_millis(1_200), "another replica takes it: {after:?}");
     assert_eq!(admission.durability(), Durability::Memory);
 }
@@ -146,7 +146,7 @@ async fn sixty_submits_into_seven_places() {
     let admission = Arc::new(inside.admission());
     let answers = join_all((0..60).map(|_| {
         let admission = Arc::clone(&admission);
-        tokio::runtime::Handle::current().spawn(async move { admission.submit(vec![work()], None).await })
+        tokio::runtime::Handle::current().spawn(async move { admission.submit(vec![work()], None, ()).await })
     }))
     .await;
     let (accepted, refused): (Vec<_>, Vec<_>) =
@@ -163,7 +163,7 @@ async fn sixty_submits_into_seven_places() {
 
 /// What a refused submission is told, in seconds, without its jitter's bounds being crossed.
 async fn told(admission: &Admission) -> f64 {
-    let rejection = admission.submit(vec![work()], None).await.unwrap_err();
+    let rejection = admission.submit(vec![work()], None, ()).await.unwrap_err();
     rejection.retry_after.unwrap().as_secs_f64()
 }
 
@@ -171,7 +171,7 @@ async fn told(admission: &Admission) -> f64 {
 async fn a_full_queue_tells_when_a_tenth_of_it_will_be_free() {
     let inside = with_capacity(100).without_pool().await;
     let admission = inside.admission();
-    admission.submit(vec![work(); 100], None).await.unwrap();
+    admission.submit(vec![work(); 100], None, ()).await.unwrap();
     // 4 jobs a second: 10 places take 2.5 s.
     for _ in 0..200 {
         tokio::time::sleep(Duration::from_millis(250)).await;
@@ -191,14 +191,14 @@ async fn a_queue_that_is_full_by_its_own_capacity_is_measured_alone() {
     let small = QueueConfig { spec, mode: QueueMode::Push, kinds: None };
     let admission = inside.admission_for(vec![small]);
     let job = NewJob { payload: json(&format!("\"{}\"", "x".repeat(48))), ..work_in("small") };
-    admission.submit(vec![job.clone(), job.clone()], None).await.unwrap();
+    admission.submit(vec![job.clone(), job.clone()], None, ()).await.unwrap();
     for _ in 0..200 {
         tokio::time::sleep(Duration::from_millis(250)).await;
         inside.settle_rates.settled(&queue("default"), 1_000_000);
         inside.settle_rates.settled(&queue("small"), 1);
     }
     // 4 bytes a second: 10 of them take 2.5 s, however fast the other queue is.
-    let rejection = admission.submit(vec![job], None).await.unwrap_err();
+    let rejection = admission.submit(vec![job], None, ()).await.unwrap_err();
     assert_eq!(rejection.why.code(), "queue_bytes_full");
     let after = rejection.retry_after.unwrap().as_secs_f64();
     assert!((0.75 * 2.5..=1.25 * 2.5).contains(&after), "{after}");
@@ -208,7 +208,7 @@ async fn a_queue_that_is_full_by_its_own_capacity_is_measured_alone() {
 async fn at_an_unknown_rate_the_wait_doubles_for_whoever_follows_it() {
     let inside = with_capacity(1).without_pool().await;
     let admission = inside.admission();
-    let id = admission.submit(vec![work()], None).await.unwrap()[0].job.id;
+    let id = admission.submit(vec![work()], None, ()).await.unwrap()[0].job.id;
     let mut wait = told(&admission).await;
     for least in [0.8, 0.8, 1.4, 2.5, 4.5, 8.0, 14.0] {
         tokio::time::sleep(Duration::from_secs_f64(wait)).await;
@@ -216,8 +216,8 @@ async fn at_an_unknown_rate_the_wait_doubles_for_whoever_follows_it() {
         assert!(wait >= least && wait <= 60.0, "{wait} {least}");
     }
     // Once there was room, it begins anew.
-    admission.cancel(id).await.unwrap();
-    admission.submit(vec![work()], None).await.unwrap();
+    admission.cancel(id, ()).await.unwrap();
+    admission.submit(vec![work()], None, ()).await.unwrap();
     assert!(told(&admission).await <= 1.2);
 }
 
@@ -237,7 +237,7 @@ async fn doubt_is_said_exactly_where_there_is_doubt() {
     ];
     for (error, code, outcome, comes_back) in cases {
         *inside.store.submit_error.lock() = Some(error);
-        let rejection = admission.submit(vec![work()], None).await.unwrap_err();
+        let rejection = admission.submit(vec![work()], None, ()).await.unwrap_err();
         assert_eq!((rejection.why.code(), rejection.outcome), (code, outcome));
         assert_eq!(rejection.retry_after.is_some(), comes_back, "{code}");
     }
@@ -249,7 +249,7 @@ async fn a_submission_that_outlasts_its_time_is_in_doubt_and_goes_on() {
     let admission = inside.admission();
     inside.store.holds_answers.send_replace(true);
     let began = Instant::now();
-    let rejection = admission.submit(vec![work()], None).await.unwrap_err();
+    let rejection = admission.submit(vec![work()], None, ()).await.unwrap_err();
     assert_eq!((rejection.why.code(), rejection.outcome), ("timed_out", Outcome::Unknown));
     assert_eq!(began.elapsed().as_secs(), 31);
     assert_eq!(inside.mutations.count(), 1, "a drain waits for it");
@@ -264,7 +264,7 @@ async fn a_client_that_goes_away_cancels_nothing() {
     let admission = inside.admission();
     inside.store.holds_submits.send_replace(true);
     {
-        let mut submit = Box::pin(admission.submit(vec![work()], None));
+        let mut submit = Box::pin(admission.submit(vec![work()], None, ()));
         assert!(crate::given::is_pending(submit.as_mut()).await);
     }
     // What passed admission before the drain is still accepted.

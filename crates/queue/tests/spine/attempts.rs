@@ -156,7 +156,7 @@ async fn cancelled(end: fn() -> Result<Finish, Failure>) -> steadfast_domain::Jo
     let id = server.submit(work()).await;
     begun.notified().await;
     let asked = Instant::now();
-    assert_eq!(server.admission().cancel(id).await.unwrap(), Cancel::Requested);
+    assert_eq!(server.admission().cancel(id, ()).await.unwrap(), Cancel::Requested);
     let job = server.ended(id).await;
     assert!(asked.elapsed() < Duration::from_millis(50), "it is told at once");
     job

@@ -142,12 +142,12 @@ async fn a_paused_queue_rests_and_starts_at_once_when_resumed() {
     let server = given(handler).start().await;
     held.let_go.add_permits(1);
     let admission = server.admission();
-    admission.pause(&queue("default"), true).await.unwrap();
+    admission.pause(&queue("default"), true, ()).await.unwrap();
     let id = server.submit(work()).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(held.begun.try_recv().is_err());
     let resumed = Instant::now();
-    admission.pause(&queue("default"), false).await.unwrap();
+    admission.pause(&queue("default"), false, ()).await.unwrap();
     assert_eq!(server.ended(id).await.state, JobState::Completed);
     assert!(resumed.elapsed() < Duration::from_millis(50));
 }
