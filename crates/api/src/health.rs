@@ -14,8 +14,8 @@ use crate::problem::Refused;
 
 /// How long the store may fail to answer before the server counts as not ready.
 const STORE_AWAY_MAX: Duration = Duration::from_secs(5);
-/// How long one look at the store may take.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a probe or a scrape waits for the store: whoever asks gives up after a few seconds.
+pub(crate) const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Since when the store has failed its readiness checks.
 #[derive(Debug, Default)]

@@ -8,10 +8,11 @@ use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TEXT_FORMAT, TextEncoder};
 use steadfast_domain::JobState;
 use steadfast_queue::store::QueueStatus;
+use tokio::time::timeout;
 
 use crate::answer::Answer;
 use crate::app::App;
-use crate::jobs::in_time;
+use crate::health::CHECK_TIMEOUT;
 use crate::problem::Refused;
 
 /// What the outside counts.
@@ -77,7 +78,7 @@ impl Drop for Begun<'_> {
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Answer {
     let mut families = app.registry.gather();
     if let Some(services) = app.attached()
-        && let Ok(queues) = in_time(&app, services.store.queues()).await
+        && let Ok(Ok(queues)) = timeout(CHECK_TIMEOUT, services.store.queues()).await
     {
         families.extend(queue_families(&queues).map_err(Refused::internal)?);
     }

@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     Unavailable,
     /// Changes are done, reads fail.
     Blind,
+    /// Reads never answer.
+    Silent,
     Full,
     Unknown,
     TimedOut,
@@ -61,16 +63,18 @@ impl FaultyStore {
         self.arrived.acquire().await.unwrap().forget();
     }
 
-    fn failed_to_read(&self) -> Result<(), StoreError> {
-        if *self.fault.lock() == Fault::Blind {
-            return Err(StoreError::Unavailable("the lamp in the cellar is out".into()));
+    async fn failed_to_read(&self) -> Result<(), StoreError> {
+        let fault = *self.fault.lock();
+        match fault {
+            Fault::Blind => Err(StoreError::Unavailable("the lamp in the cellar is out".into())),
+            Fault::Silent => std::future::pending().await,
+            _ => self.failed(),
         }
-        self.failed()
     }
 
     fn failed(&self) -> Result<(), StoreError> {
         match *self.fault.lock() {
-            Fault::None | Fault::Blind | Fault::Holds | Fault::KeyInFlight => Ok(()),
+            Fault::None | Fault::Blind | Fault::Silent | Fault::Holds | Fault::KeyInFlight => Ok(()),
             Fault::Unavailable => Err(StoreError::Unavailable("the cable to the cellar is cut".into())),
             Fault::Full => Err(StoreError::Full),
             Fault::Unknown => Err(StoreError::Unknown { ids: Vec::new() }),
@@ -143,22 +147,22 @@ impl JobStore for FaultyStore {
     }
 
     async fn get(&self, ids: &[JobId]) -> Result<Vec<Option<Job>>, StoreError> {
-        self.failed_to_read()?;
+        self.failed_to_read().await?;
         self.inner.get(ids).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
-        self.failed_to_read()?;
+        self.failed_to_read().await?;
         self.inner.list(query).await
     }
 
     async fn queues(&self) -> Result<Vec<QueueStatus>, StoreError> {
-        self.failed_to_read()?;
+        self.failed_to_read().await?;
         self.inner.queues().await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.failed_to_read()?;
+        self.failed_to_read().await?;
         self.inner.check().await
     }
 

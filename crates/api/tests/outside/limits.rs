@@ -1,7 +1,13 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use crate::faulty_store::Fault;
 use crate::harness::{given_outside, problem};
 
 const JOB: &str = r#"{"kind":"plain"}"#;
+/// How long a scraper waits, as a rule.
+const PROBE_PATIENCE: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn health_and_control_answer_while_submits_are_at_their_limit() {
@@ -72,4 +78,16 @@ async fn what_clients_that_go_away_leave_behind_stays_within_the_limits() {
         (outside.post("/v1/jobs", JOB).await.status == 202).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn probes_and_scrapes_answer_before_a_store_that_does_not() {
+    let outside = given_outside().start().await;
+    outside.store.set(Fault::Silent);
+    let asked = Instant::now();
+    assert_eq!(outside.get("/readyz").await.status, 200, "not answering yet counts for nothing");
+    let scrape = outside.get("/metrics").await;
+    assert!(asked.elapsed() < PROBE_PATIENCE, "{:?}", asked.elapsed());
+    let text = String::from_utf8(scrape.body).unwrap();
+    assert!(text.contains("steadfast_http_connections") && !text.contains("steadfast_jobs{"), "{text}");
 }
