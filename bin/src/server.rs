@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use prometheus::Registry;
+use prometheus::{IntGauge, Opts, Registry};
 use steadfast_api::{App, Connections, RESERVED_CONNECTIONS};
 use steadfast_lifecycle::{Budget, Hooks, Ledger, LifecycleMetrics, Phase, drain_channel, phases};
 use steadfast_queue::{Handlers, JobStore};
@@ -132,6 +132,7 @@ impl Server {
         listening.spawn(stop_listener.run());
 
         let (phase_sender, phases) = phases();
+        register_build_info(&registry)?;
         LifecycleMetrics::register(&registry, phases.clone(), ledger.clone())?;
         let config = wiring::api(&settings, connections_max);
         let app = App::new(config, phases.clone(), drain_trigger, registry.clone())?;
@@ -180,6 +181,16 @@ fn runtime(name: &str) -> io::Result<Runtime> {
         .thread_name(name)
         .enable_all()
         .build()
+}
+
+/// `steadfast_build_info`: always 1, its label says which version this is.
+fn register_build_info(registry: &Registry) -> Result<(), prometheus::Error> {
+    let info = IntGauge::with_opts(
+        Opts::new("steadfast_build_info", "1, labelled with what was built")
+            .const_label("version", env!("CARGO_PKG_VERSION")),
+    )?;
+    info.set(1);
+    registry.register(Box::new(info))
 }
 
 /// Binds, and says where: with port 0 only the log knows.
