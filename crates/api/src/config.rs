@@ -18,7 +18,8 @@ pub struct Config {
     pub body_timeout: Duration,
     /// How long the server may take for an answer, waits on the client's wish not counted.
     pub request_timeout: Duration,
-    /// How long a client may leave an answer unread, with no byte taken, until its connection is cut.
+    /// How long a client may leave an answer unread until its connection is cut: with no byte taken, over
+    /// HTTP/2 with an answer, or an event of a stream, not taken whole.
     pub stall_timeout: Duration,
     /// Bytes of one payload; bodies may be [`ENVELOPE_BYTES_MAX`](crate::ENVELOPE_BYTES_MAX) larger.
     pub payload_bytes_max: usize,

@@ -10,11 +10,13 @@
 //! | a request's head; a next request | hyper's own timer, `header_timeout` |
 //! | a request's body | `body_timeout`, then 408 |
 //! | reading its answer | `stall_timeout` without a byte taken, looked at every half of it |
+//! | opening an HTTP/2 window for it | `stall_timeout` for an answer, or an event of a stream, to be taken whole |
 //! | answering HTTP/2 pings | 20 s and 10 s |
 
 mod connection;
 mod peer;
 mod socket;
+mod unread;
 
 use std::io;
 use std::net::SocketAddr;

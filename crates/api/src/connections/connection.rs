@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, Version};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::service::service_fn;
@@ -20,6 +20,7 @@ use tower::Service;
 
 use super::peer::Peer;
 use super::socket::{Socket, SocketWatch};
+use super::unread::Unread;
 use super::{Shared, Stage};
 use crate::config::Config;
 
@@ -104,15 +105,21 @@ where
 /// Serves a connection to its end.
 pub(super) async fn serve(shared: &Shared, stream: TcpStream, peer: Peer) -> End {
     let (socket, watch) = Socket::new(stream);
-    let (router, to_requests) = (shared.router.clone(), peer.clone());
+    let unread = Unread::default();
+    let (router, to_requests, to_answers) = (shared.router.clone(), peer.clone(), unread.clone());
     let service = service_fn(move |mut request: Request<Incoming>| {
-        to_requests.requests(request.version());
+        let version = request.version();
+        to_requests.requests(version);
         request.extensions_mut().insert(to_requests.clone());
-        router.clone().call(request)
+        let (answer, unread) = (router.clone().call(request), to_answers.clone());
+        async move {
+            let watched = |body| if version == Version::HTTP_2 { unread.watch(body) } else { body };
+            answer.await.map(|answer| answer.map(watched))
+        }
     });
     let mut connection = pin!(shared.protocols.0.serve_connection(TokioIo::new(socket), service));
     let mut stage = shared.stage.subscribe();
-    let mut keeper = Keeper::new(&shared.app.config, &watch, &peer);
+    let mut keeper = Keeper::new(&shared.app.config, &watch, &unread, &peer);
     let mut look = pin!(sleep_until(keeper.first_look));
     if *stage.borrow_and_update() > Stage::Serving {
         stage.mark_changed();
@@ -167,6 +174,7 @@ enum Step {
 /// Decides over a connection's life by the clock and by the stage all connections are in.
 struct Keeper<'a> {
     socket: &'a SocketWatch,
+    unread: &'a Unread,
     peer: &'a Peer,
     stall_timeout: Duration,
     opened_at: Instant,
@@ -176,7 +184,7 @@ struct Keeper<'a> {
 }
 
 impl<'a> Keeper<'a> {
-    fn new(config: &Config, socket: &'a SocketWatch, peer: &'a Peer) -> Self {
+    fn new(config: &Config, socket: &'a SocketWatch, unread: &'a Unread, peer: &'a Peer) -> Self {
         let opened_at = Instant::now();
         let patience = match peer.is_reserved() {
             true => config.header_timeout.min(RESERVED_LIFE),
@@ -184,6 +192,7 @@ impl<'a> Keeper<'a> {
         };
         Self {
             socket,
+            unread,
             peer,
             stall_timeout: config.stall_timeout,
             opened_at,
@@ -214,7 +223,8 @@ impl<'a> Keeper<'a> {
         if !self.socket.protocol_is_known() && Instant::now() >= self.first_look {
             return Step::Stop;
         }
-        if self.socket.blocked_since().is_some_and(|since| since.elapsed() >= self.stall_timeout) {
+        let mut unread = self.socket.blocked_since().into_iter().chain(self.unread.since());
+        if unread.any(|since| since.elapsed() >= self.stall_timeout) {
             return Step::Reset;
         }
         match self.peer.is_reserved() {

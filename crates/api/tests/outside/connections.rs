@@ -1,5 +1,9 @@
 use std::time::Duration;
 
+use axum::body::Body;
+use http::Request;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use steadfast_testkit::eventually;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -130,6 +134,23 @@ async fn a_client_that_never_reads_is_cut_while_the_server_is_ready() {
         }
     };
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn an_http2_client_that_opens_no_window_is_cut_while_the_server_is_ready() {
+    let outside = given_outside().config(|config| config.stall_timeout = SHORT).start().await;
+    for window in [0, 1] {
+        let io = TokioIo::new(TcpStream::connect(outside.address).await.unwrap());
+        let mut client = http2::Builder::new(TokioExecutor::new());
+        client.initial_stream_window_size(window);
+        let (mut sender, connection) = client.handshake(io).await.unwrap();
+        let connection = tokio::runtime::Handle::current().spawn(connection);
+        let list = Request::get("http://test/v1/jobs").body(Body::empty()).unwrap();
+        let never_read = sender.send_request(list).await.unwrap();
+        assert!(never_read.headers().contains_key("content-length"));
+        connection.await.unwrap().expect_err("the end came in order");
+        drop(never_read);
+    }
 }
 
 #[tokio::test]
