@@ -41,7 +41,6 @@ use state::State;
 /// - A process's claims never lapse ([`Claimed::valid_for`] is `Duration::MAX`): they cannot outlive the
 ///   process that holds the jobs. A worker's claim is lost from the moment its lease ends, whether or not
 ///   [`upkeep`](JobStore::upkeep) has come to it.
-/// - A job that returns to its queue is due from then on, behind what became due before.
 /// - An idempotency key is kept as long as one of the jobs that its submission made. A replayed batch is
 ///   answered with those that are still stored.
 #[derive(Debug)]

@@ -82,7 +82,7 @@ pub trait JobStore: Send + Sync + 'static {
     /// its last settled token, and a repeat under it answers as the first did; an end of another kind under
     /// it is [`ClaimLost`], as a late result after a hand-back. With cancel requested,
     /// `Retry`, `Dead` and `HandBack` become `cancelled`. `HandBack` consumes no attempt and, as a lost
-    /// claim, returns the job to `queued` (due after `after`).
+    /// claim, returns the job to `queued`: to its old place, or due after `after`.
     async fn settle(
         &self,
         settlements: Vec<Settlement>,

@@ -39,7 +39,7 @@ pub enum End {
     HandBack {
         /// What the next attempt is to find; an earlier checkpoint stays when `None`.
         checkpoint: Option<RawJson>,
-        /// Not before this long from now.
+        /// Not before this long from now; zero keeps its place in the queue.
         after: Duration,
     },
 }
@@ -77,10 +77,13 @@ impl End {
 
     /// Writes into the job what this end changes beside its state, which will be `state`.
     pub fn record(self, job: &mut Job, state: JobState, now: Timestamp) {
-        if let (false, Self::Retry { after, .. } | Self::HandBack { after, .. }) =
-            (state.is_terminal(), &self)
-        {
-            job.run_at = now.plus(*after);
+        match &self {
+            // A stop must not cost a job its turn: without a wait it keeps its place.
+            Self::HandBack { after, .. } if after.is_zero() => {}
+            Self::Retry { after, .. } | Self::HandBack { after, .. } if !state.is_terminal() => {
+                job.run_at = now.plus(*after);
+            }
+            _ => {}
         }
         match self {
             Self::Completed { result } => job.result = result,
@@ -123,7 +126,7 @@ impl Interruption {
     }
 
     /// Writes into the job what it changes beside its state: the attempt is refunded, the interruption
-    /// counted.
+    /// counted. It keeps its place in the queue.
     pub fn record(self, job: &mut Job, now: Timestamp) {
         if self.event == Event::Die {
             let message = format!("interrupted {} times, which is the most allowed", self.count);
@@ -131,7 +134,6 @@ impl Interruption {
         }
         job.attempt -= 1;
         job.interruptions = self.count;
-        job.run_at = now;
     }
 }
 

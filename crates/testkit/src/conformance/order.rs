@@ -6,7 +6,7 @@ use steadfast_domain::{JobId, NewJob, Priority, Start};
 use steadfast_queue::store::Want;
 
 use super::Bench;
-use super::subject::{Subject, echo, echoes, ids, in_queue, of_kind, want, want_kinds};
+use super::subject::{Subject, echo, echoes, hand_back, ids, in_queue, of_kind, want, want_kinds};
 
 /// Jobs of one priority are taken first in, first out, across submissions and kinds.
 pub async fn one_class_is_first_in_first_out(bench: &mut dyn Bench) {
@@ -56,6 +56,27 @@ pub async fn a_later_due_time_is_a_later_place(bench: &mut dyn Bench) {
     let sooner = store.submit(echo()).await;
     store.until_past(later.run_at).await;
     assert_eq!(ids(&store.claim(2).await), [sooner.id, later.id]);
+}
+
+/// A job that is handed back keeps its place: a stop does not cost it its turn.
+pub async fn what_is_handed_back_keeps_its_place(bench: &mut dyn Bench) {
+    let store = Subject::open(bench).await;
+    let first = store.submit(echo()).await;
+    let claimed = store.claim_one().await;
+    let second = store.submit(echo()).await;
+    store.until_past(second.run_at).await;
+    store.end(claimed.id, hand_back(Duration::ZERO)).await;
+    assert_eq!(ids(&store.claim(2).await), [first.id, second.id]);
+}
+
+/// A job whose claim was lost keeps its place, too.
+pub async fn what_was_interrupted_keeps_its_place(bench: &mut dyn Bench) {
+    let store = Subject::open(bench).await;
+    let first = store.submit(of_kind("k1")).await;
+    let second = store.submit(echo()).await;
+    store.until_past(second.run_at).await;
+    store.interrupt(&first).await;
+    assert_eq!(ids(&store.claim(2).await), [first.id, second.id]);
 }
 
 /// Each want has its share before any has more; then the rest goes in ready order.

@@ -50,6 +50,8 @@ macro_rules! each_property {
                 the_more_urgent_go_first,
                 ready_order_is_due_time_plus_penalty_then_id,
                 a_later_due_time_is_a_later_place,
+                what_is_handed_back_keeps_its_place,
+                what_was_interrupted_keeps_its_place,
                 shares_come_first_and_then_ready_order,
                 an_unused_share_goes_to_the_others,
                 overlapping_wants_take_a_job_once;

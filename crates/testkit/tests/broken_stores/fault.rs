@@ -164,6 +164,8 @@ pub(crate) const FAULTS: &[(Fault, &str)] = &[
     (Fault::GivenUpKept, "a_submission_given_up_left_nothing"),
     (Fault::UniqueKeyEverywhere, "a_unique_key_belongs_to_its_queue_and_tenant"),
     (Fault::OrderForgotten, "one_class_is_first_in_first_out"),
+    (Fault::OrderForgotten, "what_is_handed_back_keeps_its_place"),
+    (Fault::OrderForgotten, "what_was_interrupted_keeps_its_place"),
     (Fault::OrderForgotten, "ready_order_is_due_time_plus_penalty_then_id"),
     (Fault::JobGivenTwice, "claims_at_once_give_each_job_to_one"),
     (Fault::EndedNotFound, "what_has_ended_stays_as_it_ended"),
