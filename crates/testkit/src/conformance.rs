@@ -2,10 +2,23 @@
 //!
 //! A store's crate writes a [`Bench`] and one line, and gets one test for each promise:
 //!
-//! ```ignore
-//! steadfast_testkit::conformance!(MyBench::new());
-//! steadfast_testkit::durable_conformance!(MyBench::new()); // only for stores that survive their process
 //! ```
+//! # use std::sync::Arc;
+//! # use steadfast_queue::{JobStore, MemoryStore, store::StoreLimits};
+//! # use steadfast_testkit::conformance::Bench;
+//! struct MyBench;
+//!
+//! #[async_trait::async_trait]
+//! impl Bench for MyBench {
+//!     async fn open(&mut self, limits: StoreLimits) -> Arc<dyn JobStore> {
+//!         Arc::new(MemoryStore::new(limits)) // your store here
+//!     }
+//! }
+//!
+//! steadfast_testkit::conformance!(MyBench);
+//! ```
+//!
+//! Stores that survive their process add `durable_conformance!` in the same way.
 //!
 //! A property returns when the store keeps the promise its name states, and panics when it does not. Most
 //! need no time to pass; those whose promise is about time use the store's own clock, short times, and
