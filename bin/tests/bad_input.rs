@@ -1,5 +1,6 @@
 //! Every kind of bad input gets the answer that the API's page names, without an inner word, and the
 //! server is none the worse for it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,10 @@
 //! The process dies at each step around commit, claim, settle and hand-back: nothing is lost, and nothing
 //! is left stuck.
-
+#![allow(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a panic is how a test fails, and its seed is printed"
+)]
 #![cfg(feature = "failpoints")]
 
 mod acting;

@@ -1,5 +1,6 @@
 //! SIGTERM in the middle of a flood, watched from plain sockets: what was promised stays promised, and
 //! nobody sees half an answer.
+#![allow(clippy::expect_used, reason = "a panic is how a test fails")]
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;

@@ -1,4 +1,10 @@
 //! SIGKILL at random moments: what was told 202 is there after every start, and ends.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a panic is how a test fails, and its seed is printed"
+)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,5 +1,6 @@
 //! More submits than there is room for: exactly as many are accepted as fit, and every other is refused at
 //! once, with a reason and a time to come back, while those that fit are still held.
+#![allow(clippy::expect_used, reason = "a panic is how a test fails")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,13 +20,13 @@ const ROOM: usize = 7;
 #[tokio::test(flavor = "multi_thread")]
 async fn sixty_submits_into_room_for_seven_jobs_in_sqlite() {
     let given = given_server(PROGRAM).store(Keep::Sqlite).capacity(ROOM);
-    Overload::against(given).await.is_refused_with("queue_full", ROOM as u64).await;
+    Overload::against(given).await.assert_refused_with("queue_full", ROOM as u64).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sixty_submits_into_room_for_seven_jobs_in_memory() {
     let given = given_server(PROGRAM).store(Keep::Memory).capacity(ROOM);
-    Overload::against(given).await.is_refused_with("queue_full", ROOM as u64).await;
+    Overload::against(given).await.assert_refused_with("queue_full", ROOM as u64).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,7 +44,7 @@ async fn by_bytes(store: Keep) {
     let gate = Gate::closed().await;
     let bytes = (ROOM + 1) * gate.payload().to_string().len() - 1;
     let given = given_server(PROGRAM).store(store).capacity_bytes(bytes);
-    Overload::at(gate, given).await.is_refused_with("queue_bytes_full", bytes as u64).await;
+    Overload::at(gate, given).await.assert_refused_with("queue_bytes_full", bytes as u64).await;
 }
 
 /// What sixty submits at the same moment were answered, with the accepted jobs held at the gate.
@@ -66,7 +67,7 @@ impl Overload {
         Self { gate, server, history, answers }
     }
 
-    async fn is_refused_with(self, code: &str, capacity: u64) {
+    async fn assert_refused_with(self, code: &str, capacity: u64) {
         let (accepted, refused): (Vec<_>, Vec<_>) = self.answers.iter().partition(|a| a.status == 202);
         assert_eq!(accepted.len(), ROOM);
         assert_eq!(refused.len(), SUBMITS - ROOM);

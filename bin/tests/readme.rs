@@ -3,6 +3,7 @@
 //! In a block marked `console`, lines that begin with `$ ` are commands for bash, and the lines up to the
 //! next one are what it prints. Ids, times and the values of some headers are masked on both sides, and
 //! `…` stands for anything within its line. Blocks of other languages are not run.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 
 use std::env;
 use std::ffi::OsString;

@@ -1,4 +1,5 @@
 //! What each signal does, what the exit code and the ledger say, and what the next start finds.
+#![allow(clippy::expect_used, reason = "a panic is how a test fails")]
 
 mod acting;
 

@@ -1,5 +1,6 @@
 //! Jobs that do not hear that they are to stop: the server exits on time all the same, gives them back, and
 //! takes nothing from them any more.
+#![allow(clippy::expect_used, reason = "a panic is how a test fails")]
 
 mod acting;
 

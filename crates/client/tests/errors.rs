@@ -1,4 +1,5 @@
 //! What a call tells its caller when there is no good answer, against a socket that misbehaves.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::io::ErrorKind;
 use std::net::Ipv4Addr;
