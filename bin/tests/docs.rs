@@ -1,4 +1,5 @@
 //! Holds the documents against the code.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::collections::BTreeSet;
 use std::fs;

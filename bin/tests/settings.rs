@@ -1,5 +1,5 @@
 //! The settings from the outside: which source wins, what an error says, and what is not read.
-
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![expect(clippy::unwrap_used, reason = "what a test is set up with must not fail")]
 
 use std::fs;

@@ -1,5 +1,6 @@
 //! A client that never finishes what it began to send: the drain cuts it, and it takes nothing from the steps
 //! after it.
+#![allow(clippy::expect_used, reason = "a panic is how a test fails")]
 
 mod acting;
 

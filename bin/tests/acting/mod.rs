@@ -15,7 +15,7 @@ struct CommandLine {
 
 /// Serves as the server's program does, with what `build` adds, and ends the process. Run as a test it
 /// returns at once.
-pub fn serve_if_asked(build: impl FnOnce(Server) -> Server) {
+pub(crate) fn serve_if_asked(build: impl FnOnce(Server) -> Server) {
     let Some(arguments) = acting_arguments() else { return };
     let settings = CommandLine::parse_from(arguments).settings;
     let loaded = Loaded::from_sources(&settings, |_| None).expect("the test's settings are good");
