@@ -14,7 +14,7 @@ pub enum StoreError {
     /// The call waited for its transaction until its time was up. Nothing happened.
     #[error("the store did not begin in time")]
     TimedOut,
-    /// It may have happened, whole or not at all; [`JobStore::get`] or the idempotency key tells.
+    /// It may have happened, whole or not at all; [`JobStore::get`](super::JobStore::get) or the idempotency key tells.
     #[error("the outcome is unknown")]
     Unknown {
         /// The jobs that exist if it did.
