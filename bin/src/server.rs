@@ -125,7 +125,7 @@ impl Server {
         let connections_max = open_files::fit_connections(settings.connections_max, files_of_jobs);
 
         let signals = Signals::install().map_err(|error| StartError::System("listen to signals", error))?;
-        let (drain_trigger, drain_requests) = drain_channel();
+        let (drain, drain_requests) = drain_channel();
         let ledger = Ledger::new();
         let (stop_listener, stop) = StopListener::new(signals, drain_requests, ledger.clone());
         let mut listening = JoinSet::new();
@@ -135,7 +135,7 @@ impl Server {
         register_build_info(&registry)?;
         LifecycleMetrics::register(&registry, phases.clone(), ledger.clone())?;
         let config = wiring::api(&settings, connections_max);
-        let app = App::new(config, phases.clone(), drain_trigger, registry.clone())?;
+        let app = App::new(config, phases.clone(), drain.clone(), registry.clone())?;
         let connections = Connections::serve(listen(settings.listen).await?, Arc::clone(&app));
 
         let queues = wiring::queues(&settings);
@@ -162,6 +162,7 @@ impl Server {
                     store: Arc::clone(&store),
                     handlers,
                     handlers_runtime,
+                    drain,
                     drain_ends: drain_ends_at,
                 }
                 .begin(&app)?;

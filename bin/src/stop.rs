@@ -1,6 +1,6 @@
 //! From signals and requests to what the drain is to do: asks can only become more urgent.
 
-use steadfast_lifecycle::{DrainRequests, Ledger, last_word};
+use steadfast_lifecycle::{DrainCause, DrainRequests, Ledger, last_word};
 use tokio::sync::watch;
 
 use crate::signals::{Signal, Signals};
@@ -45,7 +45,7 @@ impl StopListener {
         loop {
             let (ask, cause) = tokio::select! {
                 signal = self.signals.next() => (Ask::Signal(signal), signal.as_str()),
-                () = self.requests.requested() => (Ask::Request, "POST /v1/drain"),
+                cause = self.requests.requested() => (Ask::Request, self.describe(cause)),
             };
             match self.asks.answer(ask) {
                 Answer::Ignore => tracing::info!(cause, "nothing to do: ignored, or under way already"),
@@ -57,6 +57,19 @@ impl StopListener {
                     last_word(format!("interrupted again; jobs go back at the next start\n{}", self.ledger));
                     std::process::exit(i32::from(EXIT_INTERRUPTED));
                 }
+            }
+        }
+    }
+}
+
+impl StopListener {
+    /// What the ledger calls it. A task's failure is a fault, too: whoever runs the server is to hear of it.
+    fn describe(&self, cause: DrainCause) -> &'static str {
+        match cause {
+            DrainCause::Asked => "POST /v1/drain",
+            DrainCause::TaskFailed(task) => {
+                self.ledger.fault(format!("the task {task} panicked; the server could not go on"));
+                "a failed task"
             }
         }
     }

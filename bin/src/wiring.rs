@@ -5,6 +5,7 @@ use std::sync::Arc;
 use steadfast_api::Config as ApiConfig;
 use steadfast_domain::{BootId, QueueName};
 use steadfast_handlers::HttpConfig;
+use steadfast_lifecycle::DrainTrigger;
 use steadfast_queue::admission::{AdmissionConfig, QueueConfig, QueueMode, SettleRates};
 use steadfast_queue::pool::{PoolConfig, PoolQueue};
 use steadfast_queue::store::{QueueSpec, Retention, StoreLimits};
@@ -88,6 +89,7 @@ pub(crate) fn pool(
     settings: &Settings,
     queues: &[QueueSettings],
     settle_rates: Arc<SettleRates>,
+    drain: DrainTrigger,
 ) -> PoolConfig {
     let queue = |queue: &QueueSettings| PoolQueue {
         name: queue.name.clone(),
@@ -100,6 +102,7 @@ pub(crate) fn pool(
         boot: BootId::from_random(rand::random()),
         queues: queues.iter().map(queue).collect(),
         settle_rates,
+        drain,
     }
 }
 

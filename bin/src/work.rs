@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use prometheus::Registry;
 use steadfast_api::{App, Services};
-use steadfast_lifecycle::{Phases, Tasks};
+use steadfast_lifecycle::{DrainTrigger, Phases, Tasks};
 use steadfast_queue::admission::SettleRates;
 use steadfast_queue::metrics::{AdmissionMetrics, PoolMetrics};
 use steadfast_queue::{Admission, EventHub, Handlers, JobStore, WorkerPool, run_upkeep};
@@ -34,6 +34,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) store: Arc<dyn JobStore>,
     pub(crate) handlers: Handlers,
     pub(crate) handlers_runtime: Handle,
+    pub(crate) drain: DrainTrigger,
     pub(crate) drain_ends: watch::Receiver<Option<Instant>>,
 }
 
@@ -41,17 +42,17 @@ impl Parts<'_> {
     /// Starts it on the current runtime and puts it behind the routes. An error when `registry` has one of
     /// the metrics already; nothing runs then.
     pub(crate) fn begin(self, app: &App) -> Result<Work, prometheus::Error> {
-        let Self { settings, queues, registry, phases, store, handlers, handlers_runtime, drain_ends } = self;
+        let Self { settings, queues, registry, phases, store, handlers, .. } = self;
         let (admission_metrics, pool_metrics) =
             (AdmissionMetrics::register(registry)?, PoolMetrics::register(registry)?);
         let (mutations, background) = (Tasks::new(), Tasks::new());
         let settle_rates = Arc::new(SettleRates::new());
 
         let hub = EventHub::new(Arc::clone(&store));
-        background.spawn("event hub", Arc::clone(&hub).run(phases.clone()));
-        background.spawn("upkeep", run_upkeep(Arc::clone(&store), phases.clone()));
+        background.spawn_essential("event hub", &self.drain, Arc::clone(&hub).run(phases.clone()));
+        background.spawn_essential("upkeep", &self.drain, run_upkeep(Arc::clone(&store), phases.clone()));
         let admission = Arc::new(Admission::new(
-            wiring::admission(settings, queues, Arc::clone(&settle_rates), drain_ends),
+            wiring::admission(settings, queues, Arc::clone(&settle_rates), self.drain_ends),
             Arc::clone(&store),
             handlers.clone(),
             phases.clone(),
@@ -59,12 +60,12 @@ impl Parts<'_> {
             admission_metrics,
         ));
         let pool = WorkerPool::start(
-            wiring::pool(settings, queues, settle_rates),
+            wiring::pool(settings, queues, settle_rates, self.drain),
             Arc::clone(&store),
             handlers,
             Arc::clone(&hub),
             phases,
-            handlers_runtime,
+            self.handlers_runtime,
             pool_metrics,
         );
         app.attach(Services { admission, store, hub });

@@ -111,7 +111,10 @@ impl Connections {
         });
         let address = listener.local_addr();
         shared.tasks.spawn("refusal summary", summarize_refusals(Arc::clone(&shared)));
-        let accepting = shared.tasks.spawn("accept loop", accept(listener, Arc::clone(&shared)));
+        let accepting = {
+            let accept = accept(listener, Arc::clone(&shared));
+            shared.tasks.spawn_essential("accept loop", &shared.app.drain, accept)
+        };
         Self { shared, accepting, address }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use steadfast_domain::{BootId, Job, JobId, JobState, KindName, NewJob, QueueName, RawJson};
 use steadfast_handlers::{HttpConfig, builtin};
-use steadfast_lifecycle::{Phase, PhaseSender, Phases, Tasks, phases};
+use steadfast_lifecycle::{Phase, PhaseSender, Phases, Tasks, drain_channel, phases};
 use steadfast_queue::metrics::PoolMetrics;
 use steadfast_queue::pool::{PoolConfig, PoolQueue};
 use steadfast_queue::store::{QueueSpec, StoreLimits, Submission};
@@ -51,6 +51,7 @@ impl Life {
                 boot: BootId::from_random(7),
                 queues: vec![PoolQueue { name: QueueName::default_queue(), weight: 1, concurrency: None }],
                 settle_rates: Arc::default(),
+                drain: drain_channel().0,
             },
             Arc::clone(store),
             builtin(config).unwrap(),

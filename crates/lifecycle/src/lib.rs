@@ -25,7 +25,7 @@ mod phase;
 mod tasks;
 
 pub use budget::{Budget, BudgetError, CLOSE_TIMEOUT_MIN, Deadlines, KILL_MARGIN, SHARE_MAX, ShutdownConfig};
-pub use drain::{DrainRequests, DrainTrigger, drain_channel};
+pub use drain::{DrainCause, DrainRequests, DrainTrigger, drain_channel};
 pub use hooks::{HookEnd, HookError, HookList, HookReport, Hooks};
 pub use in_flight::{InFlight, InFlightGuard};
 pub use last_resort::{EXIT_UNFINISHED, LastResort, last_word};

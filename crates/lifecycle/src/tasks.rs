@@ -8,6 +8,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use crate::{DrainCause, DrainTrigger};
+
 /// Spawns tasks and knows which of them still run. Nothing is aborted when it is dropped: what was begun
 /// goes on, and whoever owns it waits with [`Tasks::join`].
 #[derive(Debug, Clone, Default)]
@@ -42,6 +44,24 @@ impl Tasks {
         )
     }
 
+    /// Runs a task without which the server does not do what it promises: should it panic, a drain is asked
+    /// for, so that the platform starts a whole server instead of a half one looking ready.
+    pub fn spawn_essential<F>(
+        &self,
+        name: &'static str,
+        drain: &DrainTrigger,
+        future: F,
+    ) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        let alarm = Alarm { name, drain: drain.clone() };
+        self.spawn(name, async move {
+            let _alarm = alarm;
+            future.await
+        })
+    }
+
     /// Runs `future` as a task and awaits its answer. Dropping the returned future abandons the answer,
     /// not the task.
     pub async fn run<F>(&self, name: &'static str, future: F) -> Result<F::Output, TaskFailed>
@@ -70,6 +90,21 @@ impl Tasks {
         match tokio::time::timeout_at(deadline, self.idle()).await {
             Ok(()) => Vec::new(),
             Err(_) => self.running.lock().keys().copied().collect(),
+        }
+    }
+}
+
+/// Asks for a drain when it is dropped by a panic.
+struct Alarm {
+    name: &'static str,
+    drain: DrainTrigger,
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(task = self.name, "an essential task panicked; the server drains");
+            self.drain.request(DrainCause::TaskFailed(self.name));
         }
     }
 }
@@ -104,6 +139,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::drain_channel;
     use tokio::sync::oneshot;
 
     #[tokio::test(start_paused = true)]
@@ -131,6 +167,15 @@ mod tests {
         }
         release.send(()).unwrap();
         finished.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_essential_task_that_panics_asks_for_a_drain_and_one_that_ends_does_not() {
+        let (drain, mut requests) = drain_channel();
+        let tasks = Tasks::new();
+        tasks.spawn_essential("quiet", &drain, async {}).await.unwrap();
+        tasks.spawn_essential("loud", &drain, async { panic!("boom") }).await.unwrap_err();
+        assert_eq!(requests.requested().await, DrainCause::TaskFailed("loud"));
     }
 
     #[tokio::test]

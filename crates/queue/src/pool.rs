@@ -139,11 +139,11 @@ impl WorkerPool {
             cut: CancellationToken::new(),
             report: Mutex::default(),
         });
-        pool.tasks.spawn("pool phases", listening::follow_phases(Arc::clone(&pool)));
-        pool.tasks.spawn("pool hints", listening::listen(Arc::clone(&pool), hints));
-        pool.tasks.spawn("pool renewals", renewing::renew(Arc::clone(&pool)));
-        pool.tasks.spawn("pool settlements", settling::settle(Arc::clone(&pool)));
-        let claiming = pool.tasks.spawn("pool claims", claiming::claim_jobs(Arc::clone(&pool)));
+        pool.spawn("pool phases", listening::follow_phases(Arc::clone(&pool)));
+        pool.spawn("pool hints", listening::listen(Arc::clone(&pool), hints));
+        pool.spawn("pool renewals", renewing::renew(Arc::clone(&pool)));
+        pool.spawn("pool settlements", settling::settle(Arc::clone(&pool)));
+        let claiming = pool.spawn("pool claims", claiming::claim_jobs(Arc::clone(&pool)));
         let cut_on_drop = pool.cut.clone().drop_guard();
         Self { pool, claiming, _cut_on_drop: cut_on_drop }
     }
@@ -170,6 +170,16 @@ impl WorkerPool {
         self.claiming.abort();
         let _ = (&mut self.claiming).await;
         self.pool.hand_back_all(deadline, rest_after).await
+    }
+}
+
+impl Pool {
+    /// Runs one of the pool's own tasks: none of them is one it can do without.
+    fn spawn<F>(&self, name: &'static str, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        self.tasks.spawn_essential(name, &self.config.drain, task)
     }
 }
 

@@ -123,6 +123,18 @@ async fn a_drain_may_be_asked_for_from_this_machine() {
     assert_eq!(outside.get("/readyz").await.status, 200);
 }
 
+/// Behind a proxy on this machine everybody would be a peer on this machine.
+#[tokio::test]
+async fn a_drain_asked_for_through_a_proxy_is_forbidden() {
+    let outside = given_outside().start().await;
+    for header in ["Forwarded: for=192.0.2.1", "X-Forwarded-For: 192.0.2.1", "Via: 1.1 proxy"] {
+        let mut proxy = outside.connect().await;
+        let request = format!("POST /v1/drain HTTP/1.1\r\nHost: t\r\n{header}\r\nContent-Length: 0\r\n\r\n");
+        proxy.send(request.as_bytes()).await.unwrap();
+        problem(&proxy.answer().await.unwrap(), "forbidden");
+    }
+}
+
 #[tokio::test]
 async fn a_drain_asked_for_by_nobody_in_sight_is_forbidden() {
     let outside = given_outside().start().await;

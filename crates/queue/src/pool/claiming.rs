@@ -137,6 +137,6 @@ impl Pool {
             self.metrics.wait_seconds.observe(waited.as_secs_f64());
         }
         self.hub.report_processing(attempt.id.job, attempt.job.attempt);
-        self.tasks.spawn("attempt", supervise(Arc::clone(self), attempt));
+        self.spawn("attempt", supervise(Arc::clone(self), attempt));
     }
 }

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use steadfast_domain::{BootId, QueueName};
+use steadfast_lifecycle::DrainTrigger;
 
 use crate::admission::SettleRates;
 
@@ -19,6 +20,8 @@ pub struct PoolConfig {
     pub queues: Vec<PoolQueue>,
     /// Where it measures how fast jobs end; admission reads it.
     pub settle_rates: Arc<SettleRates>,
+    /// Asked when one of the pool's own tasks panics: half a pool must not look like a whole one.
+    pub drain: DrainTrigger,
 }
 
 /// One queue the pool takes jobs from.

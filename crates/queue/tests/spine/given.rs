@@ -10,7 +10,7 @@ use prometheus::Registry;
 use steadfast_domain::{
     BootId, InvalidField, Job, JobId, JobState, KindName, NewJob, QueueName, RawJson, RetryPolicy,
 };
-use steadfast_lifecycle::{Phase, PhaseSender, Phases, Tasks, phases};
+use steadfast_lifecycle::{Phase, PhaseSender, Phases, Tasks, drain_channel, phases};
 use steadfast_queue::admission::{AdmissionConfig, QueueConfig, QueueMode, SettleRates};
 use steadfast_queue::metrics::{AdmissionMetrics, PoolMetrics};
 use steadfast_queue::pool::{PoolConfig, PoolQueue};
@@ -185,6 +185,7 @@ impl Inside {
             boot: BootId::from_random(boot),
             queues: self.given.queues.clone(),
             settle_rates: Arc::clone(&self.settle_rates),
+            drain: drain_channel().0,
         };
         WorkerPool::start(
             config,
