@@ -1,7 +1,10 @@
 use std::fs;
+use std::mem;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
+use tokio::time::Instant;
 
 use crate::error::Fault;
 
@@ -12,7 +15,13 @@ pub(crate) struct Health {
     identity: Option<Identity>,
     /// What the last transaction failed of.
     trouble: Option<Trouble>,
+    /// When a failure was last logged, and how many were not since.
+    said_at: Option<Instant>,
+    unsaid: u64,
 }
+
+/// The shortest time between two log lines about failed transactions: a full disk fails every submit.
+const SAY_EVERY: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 struct Trouble {
@@ -28,7 +37,7 @@ impl Health {
     /// Of the database that was just opened at `path`.
     pub(crate) fn new(path: PathBuf) -> Self {
         let identity = identity(&path);
-        Self { path, identity, trouble: None }
+        Self { path, identity, trouble: None, said_at: None, unsaid: 0 }
     }
 
     /// A transaction was committed.
@@ -40,11 +49,23 @@ impl Health {
 
     /// A transaction failed. A full disk does not count: reads go on, and space may return.
     pub(crate) fn failed(&mut self, fault: Fault, error: &rusqlite::Error) {
+        self.say(fault, error);
         let corrupt =
             matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase));
         if matches!(fault, Fault::Unavailable | Fault::Doubt) && self.trouble.is_none() {
             self.trouble = Some(Trouble { cause: error.to_string(), corrupt });
         }
+    }
+
+    fn say(&mut self, fault: Fault, error: &rusqlite::Error) {
+        let now = Instant::now();
+        if self.said_at.is_some_and(|at| now < at + SAY_EVERY) {
+            self.unsaid += 1;
+            return;
+        }
+        self.said_at = Some(now);
+        let unsaid = mem::take(&mut self.unsaid);
+        tracing::warn!(%error, ?fault, unsaid, "a transaction of the store failed");
     }
 
     /// Says what is wrong. After a failed transaction it tries to write, without a commit; it also sees
@@ -80,4 +101,20 @@ fn identity(path: &Path) -> Option<Identity> {
 fn identity(path: &Path) -> Option<Identity> {
     // Windows does not let an open database be removed.
     fs::metadata(path).ok().map(|_| (0, 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_disk_is_logged_now_and_then_and_not_for_each_submit() {
+        let mut health = Health::new(PathBuf::from("jobs.db"));
+        let full = || rusqlite::Error::InvalidQuery;
+        (0..5).for_each(|_| health.failed(Fault::Full, &full()));
+        assert_eq!(health.unsaid, 4);
+        tokio::time::advance(SAY_EVERY).await;
+        health.failed(Fault::Full, &full());
+        assert_eq!(health.unsaid, 0);
+    }
 }

@@ -203,7 +203,6 @@ impl Writer {
                 Ok(())
             }
             Err((fault, error)) => {
-                tracing::warn!(%error, ?fault, jobs = weight, "a transaction of the store failed");
                 self.health.failed(fault, &error);
                 Err((session.take_back(fault), error))
             }
