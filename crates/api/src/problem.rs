@@ -289,7 +289,7 @@ impl From<StoreError> for Refused {
                     "the store failed on the way; the same Idempotency-Key, or a look at the job, tells";
                 Self::new(ErrorCode::StoreUnavailable, detail)
             }
-            StoreError::Closed => Self::shutting_down(Phase::Stopped),
+            StoreError::Closed => Self::new(ErrorCode::StoreUnavailable, "the store is closed"),
             StoreError::Unavailable(_) => {
                 let mut refused = Self::new(ErrorCode::StoreUnavailable, "the store does not answer");
                 refused.cause = Some(Arc::new(error));

@@ -220,8 +220,9 @@ impl Desk {
         match error {
             StoreError::Unknown { .. } => self.in_doubt(Why::Store(error)),
             StoreError::TimedOut => self.nothing_done(Why::TimedOut),
-            StoreError::Closed => self.nothing_done(Why::ShuttingDown(self.phases.current())),
-            StoreError::Unavailable(_) | StoreError::Full => self.nothing_done(Why::Store(error)),
+            StoreError::Unavailable(_) | StoreError::Full | StoreError::Closed => {
+                self.nothing_done(Why::Store(error))
+            }
         }
     }
 

@@ -20,8 +20,11 @@ impl SqliteMetrics {
                 .buckets(prometheus::exponential_buckets(0.000_05, 2.5, 12)?),
             )?,
             batch_jobs: Histogram::with_opts(
-                HistogramOpts::new("steadfast_store_batch_jobs", "Jobs and operations that share a commit.")
-                    .buckets(prometheus::exponential_buckets(1.0, 2.0, 12)?),
+                HistogramOpts::new(
+                    "steadfast_store_batch_jobs",
+                    "Jobs and operations that share a commit, a claim as the most it may take.",
+                )
+                .buckets(prometheus::exponential_buckets(1.0, 2.0, 12)?),
             )?,
         };
         registry.register(Box::new(metrics.commit_seconds.clone()))?;

@@ -231,7 +231,7 @@ async fn doubt_is_said_exactly_where_there_is_doubt() {
         (StoreError::Full.into(), "store_full", Outcome::None, true),
         (StoreError::TimedOut.into(), "timed_out", Outcome::None, true),
         (unknown().into(), "store_unavailable", Outcome::Unknown, true),
-        (StoreError::Closed.into(), "shutting_down", Outcome::None, true),
+        (StoreError::Closed.into(), "store_unavailable", Outcome::None, true),
         (Refusal::KeyInFlight.into(), "idempotency_in_flight", Outcome::Unknown, false),
         (Refusal::KeyMismatch.into(), "idempotency_mismatch", Outcome::None, false),
     ];
