@@ -1,7 +1,7 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::Request;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -10,12 +10,23 @@ use hyper::body::Body as _;
 use steadfast_lifecycle::Phase;
 use steadfast_wire::ErrorCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep};
 
 use crate::app::App;
 use crate::problem::{Refused, Repeat};
 
 /// Bytes of request bodies in memory at once, in all.
 const BODY_MEMORY_BYTES: usize = 256 * 1024 * 1024;
+/// What each body takes of it from the start, to cover what its request needs besides: so many bytes of it
+/// come without taking more. It also bounds how many bodies are read at once.
+const BODY_BYTES_LEAST: usize = 16 * 1024;
+/// How long a body may take while more than half of the memory is taken: those that dawdle make room.
+const HURRY: Duration = Duration::from_secs(2);
+/// How often it is looked at how long a body may take.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// An unread rest of this size is left to hyper, which reads over it or closes; a larger one never comes to
+/// its end, and the answer says that the connection closes.
+const UNREAD_BYTES_MAX: u64 = 16 * 1024;
 
 /// What a job's body may have beyond its payload: all other members at their limits, escaped, with room.
 pub const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
@@ -30,8 +41,8 @@ pub(crate) struct JsonBody {
     memory: BodyShare,
 }
 
-/// What a body takes of the shared memory, until it is dropped. `None` for an empty one.
-pub(crate) type BodyShare = Option<OwnedSemaphorePermit>;
+/// What a body takes of the shared memory, until it is dropped.
+pub(crate) type BodyShare = OwnedSemaphorePermit;
 
 impl Default for BodyMemory {
     fn default() -> Self {
@@ -39,19 +50,34 @@ impl Default for BodyMemory {
     }
 }
 
+impl Refused {
+    /// The same, of a request whose body is not read: the connection is closed when it might be long.
+    pub(crate) fn before(self, body: &Body) -> Self {
+        match body.size_hint().upper() {
+            Some(0..=UNREAD_BYTES_MAX) => self,
+            _ => self.and_close(),
+        }
+    }
+}
+
 impl JsonBody {
-    /// Reads a request's body of at most `bytes_max` bytes. It must be declared as JSON, be whole within the
-    /// body timeout, fit into what is left of the shared memory, and arrive before the server drains.
-    pub(crate) async fn read(app: &App, request: Request, bytes_max: usize) -> Result<Self, Refused> {
-        check_content_type(request.headers())?;
-        let body = request.into_body();
+    /// Reads the body of a request with these headers, of at most `bytes_max` bytes. It must be declared as
+    /// JSON, be whole within the body timeout, fit into what is left of the shared memory, and arrive before
+    /// the server drains.
+    pub(crate) async fn read(
+        app: &App,
+        headers: &HeaderMap,
+        body: Body,
+        bytes_max: usize,
+    ) -> Result<Self, Refused> {
+        check_content_type(headers).map_err(|refused| refused.before(&body))?;
         if body.size_hint().lower() > bytes_max as u64 {
             return Err(too_large(bytes_max));
         }
         tokio::select! {
             biased;
             body = collect(app, body, bytes_max) => body,
-            () = tokio::time::sleep(app.config.body_timeout) => {
+            () = patience(app) => {
                 let detail = "the request's body did not arrive in time";
                 Err(Refused::new(ErrorCode::RequestTimeout, detail).and_close())
             }
@@ -81,7 +107,7 @@ impl JsonBody {
 async fn collect(app: &App, mut body: Body, bytes_max: usize) -> Result<JsonBody, Refused> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
-    let mut memory: BodyShare = None;
+    let mut memory = app.body_memory.take(BODY_BYTES_LEAST)?;
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
             let detail =
@@ -89,13 +115,12 @@ async fn collect(app: &App, mut body: Body, bytes_max: usize) -> Result<JsonBody
             return Err(Refused::new(ErrorCode::MalformedJson, detail).and_close());
         };
         let Ok(data) = frame.into_data() else { continue };
-        if first.len() + all.len() + data.len() > bytes_max {
+        let bytes = first.len() + all.len() + data.len();
+        if bytes > bytes_max {
             return Err(too_large(bytes_max));
         }
-        let more = app.body_memory.take(data.len())?;
-        match &mut memory {
-            Some(memory) => memory.merge(more),
-            None => memory = Some(more),
+        if bytes > memory.num_permits() {
+            memory.merge(app.body_memory.take(bytes - memory.num_permits())?);
         }
         // A body in one piece, the usual case, is not copied.
         if first.is_empty() && all.is_empty() {
@@ -109,7 +134,27 @@ async fn collect(app: &App, mut body: Body, bytes_max: usize) -> Result<JsonBody
     Ok(JsonBody { bytes, memory })
 }
 
+/// Ends when a body that is read from now on has taken too long.
+async fn patience(app: &App) {
+    let began = Instant::now();
+    loop {
+        let patience = match app.body_memory.is_short() {
+            true => app.config.body_timeout.min(HURRY),
+            false => app.config.body_timeout,
+        };
+        let left = patience.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            return;
+        }
+        sleep(left.min(LOOK_EVERY)).await;
+    }
+}
+
 impl BodyMemory {
+    fn is_short(&self) -> bool {
+        self.0.available_permits() < BODY_MEMORY_BYTES / 2
+    }
+
     fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refused> {
         u32::try_from(bytes)
             .ok()

@@ -19,7 +19,7 @@ use steadfast_wire::{JobDocument, ProcessingEvent, ProgressEvent, ShutdownEvent,
 use crate::answer::Answer;
 use crate::app::App;
 use crate::jobs::read;
-use crate::limits::HeldSlot;
+use crate::limits::{HeldSlot, WorkPlace};
 use crate::parameters::{PathText, job_id};
 use crate::problem::Refused;
 
@@ -31,7 +31,12 @@ const RECONNECT_MS: std::ops::Range<u64> = 1_000..5_000;
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// The handler.
-pub(crate) async fn of_job(State(app): State<Arc<App>>, headers: HeaderMap, path: PathText) -> Answer {
+pub(crate) async fn of_job(
+    State(app): State<Arc<App>>,
+    _place: WorkPlace,
+    headers: HeaderMap,
+    path: PathText,
+) -> Answer {
     let services = app.services()?;
     let id = job_id(path)?;
     let after = last_event_id(&headers)?;

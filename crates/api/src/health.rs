@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::answer::{Answer, json};
 use crate::app::App;
+use crate::limits::ProbePlace;
 use crate::problem::Refused;
 
 /// How long the store may fail to answer before the server counts as not ready.
@@ -28,7 +29,7 @@ pub(crate) async fn live(State(app): State<Arc<App>>) -> Answer {
 }
 
 /// `GET /readyz`: whether the server is to get traffic.
-pub(crate) async fn ready(State(app): State<Arc<App>>) -> Answer {
+pub(crate) async fn ready(State(app): State<Arc<App>>, _place: ProbePlace) -> Answer {
     let store = store(&app).await;
     let phase = app.phases.current();
     if phase == Phase::Ready && store == "ok" {

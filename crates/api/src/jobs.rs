@@ -2,7 +2,6 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
 use axum::extract::{Query, State};
 use http::StatusCode;
 use steadfast_domain::{Invalid, Job, JobId, JobState, KindName, QueueName, limits};
@@ -12,7 +11,7 @@ use steadfast_wire::{JobDocument, JobPage};
 use crate::answer::{Answer, json};
 use crate::app::{App, Services};
 use crate::held::hold;
-use crate::limits::Place;
+use crate::limits::{ControlPlace, WorkPlace};
 use crate::parameters::{Parameters, PathText, job_id};
 use crate::problem::{Refused, Repeat};
 use crate::trace::WasHeld;
@@ -28,7 +27,7 @@ const CURSOR_ALLOWED: &str = "the next_cursor of the page before";
 /// `GET /v1/jobs/{id}`, held with `?wait_ms=` until the job is terminal.
 pub(crate) async fn get(
     State(app): State<Arc<App>>,
-    Extension(place): Extension<Place>,
+    place: WorkPlace,
     path: PathText,
     query: Query<Vec<(String, String)>>,
 ) -> Answer {
@@ -40,7 +39,8 @@ pub(crate) async fn get(
         None | Some(0) => read(&app, services, id).await?,
         Some(ms) => {
             let slot = app.held.take()?;
-            hold(&app, services, id, Duration::from_millis(ms), slot, &place).await?
+            drop(place);
+            hold(&app, services, id, Duration::from_millis(ms), slot).await?
         }
     };
     let job = job.ok_or_else(Refused::job_not_found)?;
@@ -52,7 +52,11 @@ pub(crate) async fn get(
 }
 
 /// `GET /v1/jobs`.
-pub(crate) async fn list(State(app): State<Arc<App>>, query: Query<Vec<(String, String)>>) -> Answer {
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    _place: WorkPlace,
+    query: Query<Vec<(String, String)>>,
+) -> Answer {
     let services = app.services()?;
     let parameters = Parameters::new(query, &["queue", "state", "kind", "tag", "limit", "cursor"])?;
     let limit = parameters.whole("limit", 1, limits::LIST_LIMIT_MAX as u64)?;
@@ -73,14 +77,12 @@ pub(crate) async fn list(State(app): State<Arc<App>>, query: Query<Vec<(String, 
 }
 
 /// `POST /v1/jobs/{id}/cancel`.
-pub(crate) async fn cancel(
-    State(app): State<Arc<App>>,
-    Extension(place): Extension<Place>,
-    path: PathText,
-) -> Answer {
+pub(crate) async fn cancel(State(app): State<Arc<App>>, place: ControlPlace, path: PathText) -> Answer {
     let services = app.services()?;
     let id = job_id(path)?;
-    let cancelled = services.admission.cancel(id, place).await;
+    // The change keeps the place when its client goes away; this request keeps it until it is answered.
+    let place = Arc::new(place);
+    let cancelled = services.admission.cancel(id, Arc::clone(&place)).await;
     let status = match cancelled.map_err(|rejection| Refused::rejected(rejection, Repeat::Safe, true))? {
         Cancel::Done(_) | Cancel::AlreadyTerminal(JobState::Cancelled) => StatusCode::OK,
         Cancel::Requested => StatusCode::ACCEPTED,
@@ -97,14 +99,11 @@ pub(crate) async fn cancel(
 }
 
 /// `POST /v1/jobs/{id}/retry`.
-pub(crate) async fn retry(
-    State(app): State<Arc<App>>,
-    Extension(place): Extension<Place>,
-    path: PathText,
-) -> Answer {
+pub(crate) async fn retry(State(app): State<Arc<App>>, place: WorkPlace, path: PathText) -> Answer {
     let services = app.services()?;
     let id = job_id(path)?;
-    let reopened = services.admission.reopen(id, place).await;
+    let place = Arc::new(place);
+    let reopened = services.admission.reopen(id, Arc::clone(&place)).await;
     reopened.map_err(|rejection| Refused::rejected(rejection, Repeat::Unsafe, true))?;
     let answer = changed(&app, services, id, StatusCode::OK).await;
     answer.map_err(|refused| refused.in_doubt(Repeat::Unsafe))

@@ -1,11 +1,14 @@
 //! How much is worked on at once. What is over a limit is refused at once, never queued.
+//!
+//! A handler says by its arguments which class it is of. Submits alone take their place by hand, once their
+//! body is there: what a client has yet to send is bounded by the memory of bodies, and must not keep others
+//! out. What is in no class (liveness, the drain, pages) touches nothing that could be overloaded.
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
-use parking_lot::Mutex;
+use axum::extract::FromRequestParts;
+use http::Extensions;
+use http::request::Parts;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::app::App;
@@ -19,17 +22,28 @@ const CONTROL_REQUESTS_MAX: usize = 1_024;
 const PROBES_MAX: usize = 64;
 
 /// The places of each class of requests. One limit for all would let a flood of submits keep out what
-/// empties the queue, and what tells that the server is alive. Routes in no class do no work worth limiting.
+/// empties the queue, and what tells that the server is alive.
 pub(crate) struct Limits {
     work: Arc<Semaphore>,
     control: Arc<Semaphore>,
     probes: Arc<Semaphore>,
 }
 
-/// A request's place; given back when the request is answered and what it changes is done, which a client that
-/// goes away does not hasten; or earlier by [`Place::give_back`].
-#[derive(Clone)]
-pub(crate) struct Place(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+/// The place of a submit or a read, until it is dropped. A change takes it along until the store is done,
+/// which a client that goes away does not hasten.
+pub(crate) struct WorkPlace {
+    _permit: OwnedSemaphorePermit,
+}
+
+/// The place of what takes load off the server, until it is dropped.
+pub(crate) struct ControlPlace {
+    _permit: OwnedSemaphorePermit,
+}
+
+/// The place of what only looks, and asks the store, until it is dropped.
+pub(crate) struct ProbePlace {
+    _permit: OwnedSemaphorePermit,
+}
 
 impl Limits {
     pub(crate) fn new(config: &Config) -> Self {
@@ -39,59 +53,64 @@ impl Limits {
             probes: Arc::new(Semaphore::new(PROBES_MAX)),
         }
     }
-}
 
-impl Place {
-    fn take(places: &Arc<Semaphore>, what: &str) -> Result<Self, Refused> {
-        match Arc::clone(places).try_acquire_owned() {
-            Ok(permit) => Ok(Self(Arc::new(Mutex::new(Some(permit))))),
-            Err(_) => Err(Refused::overloaded(what)),
+    /// Whether a submit could have a place now: asked before its body is read for nothing.
+    pub(crate) fn work_is_open(&self, extensions: &Extensions) -> Result<(), Refused> {
+        if extensions.get::<Peer>().is_some_and(Peer::is_reserved) {
+            return Err(Refused::overloaded("connections"));
+        }
+        match self.work.available_permits() {
+            0 => Err(Self::work_is_full()),
+            _ => Ok(()),
         }
     }
 
-    /// Gives the place back before the request is answered: it only waits from here on.
-    pub(crate) fn give_back(&self) {
-        self.0.lock().take();
+    /// A place for a submit whose body is there.
+    pub(crate) fn take_work(&self) -> Result<WorkPlace, Refused> {
+        match take(&self.work) {
+            Some(permit) => Ok(WorkPlace { _permit: permit }),
+            None => Err(Self::work_is_full()),
+        }
+    }
+
+    fn work_is_full() -> Refused {
+        Refused::overloaded("requests in work")
     }
 }
 
-/// Submits and reads.
-pub(crate) async fn work(
-    State(app): State<Arc<App>>,
-    mut request: Request,
-    next: Next,
-) -> Result<Response, Refused> {
-    if request.extensions().get::<Peer>().is_some_and(Peer::is_reserved) {
-        return Err(Refused::overloaded("connections"));
+fn take(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    Arc::clone(places).try_acquire_owned().ok()
+}
+
+impl FromRequestParts<Arc<App>> for WorkPlace {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
+        app.limits.work_is_open(&parts.extensions)?;
+        app.limits.take_work()
     }
-    let place = Place::take(&app.limits.work, "requests in work")?;
-    request.extensions_mut().insert(place.clone());
-    let response = next.run(request).await;
-    drop(place);
-    Ok(response)
 }
 
-/// What takes load off the server.
-pub(crate) async fn control(
-    State(app): State<Arc<App>>,
-    mut request: Request,
-    next: Next,
-) -> Result<Response, Refused> {
-    let place = Place::take(&app.limits.control, "control requests in work")?;
-    request.extensions_mut().insert(place.clone());
-    let response = next.run(request).await;
-    drop(place);
-    Ok(response)
+impl FromRequestParts<Arc<App>> for ControlPlace {
+    type Rejection = Refused;
+
+    async fn from_request_parts(_: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
+        match take(&app.limits.control) {
+            Some(permit) => Ok(Self { _permit: permit }),
+            None => Err(Refused::overloaded("control requests in work")),
+        }
+    }
 }
 
-/// What only looks, and asks the store.
-pub(crate) async fn probe(
-    State(app): State<Arc<App>>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Refused> {
-    let _place = Place::take(&app.limits.probes, "probes in work")?;
-    Ok(next.run(request).await)
+impl FromRequestParts<Arc<App>> for ProbePlace {
+    type Rejection = Refused;
+
+    async fn from_request_parts(_: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
+        match take(&app.limits.probes) {
+            Some(permit) => Ok(Self { _permit: permit }),
+            None => Err(Refused::overloaded("probes in work")),
+        }
+    }
 }
 
 /// Answers that wait, and streams, which hold no request's place.
@@ -109,9 +128,9 @@ impl Held {
 
     /// A slot, or 503 `overloaded`.
     pub(crate) fn take(&self) -> Result<HeldSlot, Refused> {
-        match Arc::clone(&self.0).try_acquire_owned() {
-            Ok(permit) => Ok(HeldSlot { _permit: permit }),
-            Err(_) => Err(Refused::overloaded("held answers and streams")),
+        match take(&self.0) {
+            Some(permit) => Ok(HeldSlot { _permit: permit }),
+            None => Err(Refused::overloaded("held answers and streams")),
         }
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use crate::answer::Answer;
 use crate::app::App;
 use crate::health::CHECK_TIMEOUT;
+use crate::limits::ProbePlace;
 use crate::problem::Refused;
 
 /// What the outside counts.
@@ -75,7 +76,7 @@ impl Drop for Begun<'_> {
 
 /// `GET /metrics`, in Prometheus' text format 0.0.4. Without a store, or while it does not answer, the figures
 /// that describe it are left out.
-pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Answer {
+pub(crate) async fn metrics(State(app): State<Arc<App>>, _place: ProbePlace) -> Answer {
     let mut families = app.registry.gather();
     if let Some(services) = app.attached()
         && let Ok(Ok(queues)) = timeout(CHECK_TIMEOUT, services.store.queues()).await

@@ -1,6 +1,5 @@
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::extract::State;
 use http::StatusCode;
 use steadfast_domain::QueueName;
@@ -10,12 +9,12 @@ use steadfast_wire::{QueueDepth, QueueDocument, QueueList};
 use crate::answer::{Answer, json};
 use crate::app::App;
 use crate::jobs::in_time;
-use crate::limits::Place;
+use crate::limits::{ControlPlace, WorkPlace};
 use crate::parameters::{PathText, text_of};
 use crate::problem::{Refused, Repeat};
 
 /// `GET /v1/queues`.
-pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer {
+pub(crate) async fn list(State(app): State<Arc<App>>, _place: WorkPlace) -> Answer {
     let services = app.services()?;
     let mut queues = in_time(&app, services.store.queues()).await?;
     queues.sort_by(|a, b| a.name.cmp(&b.name));
@@ -23,32 +22,25 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> Answer {
 }
 
 /// `GET /v1/queues/{name}`.
-pub(crate) async fn get(State(app): State<Arc<App>>, path: PathText) -> Answer {
+pub(crate) async fn get(State(app): State<Arc<App>>, _place: WorkPlace, path: PathText) -> Answer {
     one(&app, &queue_name(path)?).await
 }
 
 /// `POST /v1/queues/{name}/pause`.
-pub(crate) async fn pause(
-    State(app): State<Arc<App>>,
-    Extension(place): Extension<Place>,
-    path: PathText,
-) -> Answer {
+pub(crate) async fn pause(State(app): State<Arc<App>>, place: ControlPlace, path: PathText) -> Answer {
     set_paused(&app, path, true, place).await
 }
 
 /// `POST /v1/queues/{name}/resume`.
-pub(crate) async fn resume(
-    State(app): State<Arc<App>>,
-    Extension(place): Extension<Place>,
-    path: PathText,
-) -> Answer {
+pub(crate) async fn resume(State(app): State<Arc<App>>, place: ControlPlace, path: PathText) -> Answer {
     set_paused(&app, path, false, place).await
 }
 
-async fn set_paused(app: &App, path: PathText, paused: bool, place: Place) -> Answer {
+async fn set_paused(app: &App, path: PathText, paused: bool, place: ControlPlace) -> Answer {
     let services = app.services()?;
     let queue = queue_name(path)?;
-    let done = services.admission.pause(&queue, paused, place).await;
+    let place = Arc::new(place);
+    let done = services.admission.pause(&queue, paused, Arc::clone(&place)).await;
     done.map_err(|rejection| Refused::rejected(rejection, Repeat::Safe, true))?;
     // It is done: a failure to read the queue does not undo it.
     one(app, &queue).await.map_err(|refused| refused.in_doubt(Repeat::Safe))

@@ -10,12 +10,13 @@ use tower::ServiceBuilder;
 
 use crate::app::App;
 use crate::problem::Refused;
-use crate::{csrf, drain, events, health, jobs, limits, metrics, pages, queues, submit, trace};
+use crate::{csrf, drain, events, health, jobs, metrics, pages, queues, submit, trace};
 
 /// The server's whole outside as a service. Requests come with a [`Peer`](crate::Peer) extension when
 /// [`Connections`](crate::Connections) accepted them.
 pub fn router(app: Arc<App>) -> Router {
-    // Each class has places of its own; what is over them is refused at once.
+    // Submits and reads. Each takes a `WorkPlace`; here and below, what is over a class's places is refused at
+    // once (`limits.rs`).
     let work = Router::new()
         .route("/jobs", post(submit::submit))
         .route("/v1/jobs", post(submit::submit).get(jobs::list))
@@ -24,17 +25,14 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/jobs/{id}/retry", post(jobs::retry))
         .route("/v1/jobs/{id}/events", get(events::of_job))
         .route("/v1/queues", get(queues::list))
-        .route("/v1/queues/{name}", get(queues::get))
-        .route_layer(from_fn_with_state(Arc::clone(&app), limits::work));
+        .route("/v1/queues/{name}", get(queues::get));
+    // What takes load off the server: a `ControlPlace`.
     let control = Router::new()
         .route("/v1/jobs/{id}/cancel", post(jobs::cancel))
         .route("/v1/queues/{name}/pause", post(queues::pause))
-        .route("/v1/queues/{name}/resume", post(queues::resume))
-        .route_layer(from_fn_with_state(Arc::clone(&app), limits::control));
-    let probes = Router::new()
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(metrics::metrics))
-        .route_layer(from_fn_with_state(Arc::clone(&app), limits::probe));
+        .route("/v1/queues/{name}/resume", post(queues::resume));
+    // What only looks, and asks the store: a `ProbePlace`.
+    let probes = Router::new().route("/readyz", get(health::ready)).route("/metrics", get(metrics::metrics));
     // These touch nothing that could be overloaded, and are never refused for load.
     let free = Router::new()
         .route("/livez", get(health::live))

@@ -5,7 +5,8 @@ use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::header::LOCATION;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, StatusCode};
 use steadfast_domain::limits;
 use steadfast_queue::store::{Durability as StoreDurability, How, KeyScope, Submitted};
 use steadfast_wire::{BatchAnswer, Durability, JobDocument, read_batch, read_job};
@@ -15,7 +16,6 @@ use crate::app::{App, Services};
 use crate::body::{ENVELOPE_BYTES_MAX, JsonBody};
 use crate::held::hold;
 use crate::idempotency::key_of;
-use crate::limits::Place;
 use crate::prefer::wait_of;
 use crate::problem::{Refused, Repeat};
 use crate::trace::{Trace, WasHeld};
@@ -27,16 +27,17 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
 pub(crate) async fn submit(
     State(app): State<Arc<App>>,
     Extension(trace): Extension<Trace>,
-    Extension(place): Extension<Place>,
     request: Request,
 ) -> Answer {
-    let services = app.services()?;
-    let headers = open_for(services, &request)?;
-    let body = JsonBody::read(&app, request, app.config.payload_bytes_max + ENVELOPE_BYTES_MAX).await?;
-    let key = key_of(&headers, KeyScope::Submit, body.bytes())?;
+    let (head, body) = request.into_parts();
+    let services = open(&app, &head).map_err(|refused| refused.before(&body))?;
+    let bytes_max = app.config.payload_bytes_max + ENVELOPE_BYTES_MAX;
+    let body = JsonBody::read(&app, &head.headers, body, bytes_max).await?;
+    let place = app.limits.take_work()?;
+    let key = key_of(&head.headers, KeyScope::Submit, body.bytes())?;
     let mut job = read_job(body.text()?)?;
     job.trace = trace.parent();
-    let holding = (place.clone(), body.into_share());
+    let holding = (place, body.into_share());
 
     let repeat = if key.is_some() { Repeat::Safe } else { Repeat::Unsafe };
     let submitted = services.admission.submit(vec![job], key, holding).await;
@@ -44,20 +45,20 @@ pub(crate) async fn submit(
     let Some(submitted) = submitted.into_iter().next() else {
         return Err(Refused::internal("a submit of one job was answered with none"));
     };
-    accepted(&app, services, submitted, wait_of(&headers), &place).await
+    accepted(&app, services, submitted, wait_of(&head.headers)).await
 }
 
 /// `POST /v1/jobs/batch`.
 pub(crate) async fn submit_batch(
     State(app): State<Arc<App>>,
     Extension(trace): Extension<Trace>,
-    Extension(place): Extension<Place>,
     request: Request,
 ) -> Answer {
-    let services = app.services()?;
-    let headers = open_for(services, &request)?;
-    let body = JsonBody::read(&app, request, limits::BATCH_BYTES_MAX).await?;
-    let key = key_of(&headers, KeyScope::Batch, body.bytes())?;
+    let (head, body) = request.into_parts();
+    let services = open(&app, &head).map_err(|refused| refused.before(&body))?;
+    let body = JsonBody::read(&app, &head.headers, body, limits::BATCH_BYTES_MAX).await?;
+    let place = app.limits.take_work()?;
+    let key = key_of(&head.headers, KeyScope::Batch, body.bytes())?;
     let mut jobs = read_batch(body.text()?)?;
     for job in &mut jobs {
         job.trace = trace.parent();
@@ -77,21 +78,17 @@ pub(crate) async fn submit_batch(
     Ok(response)
 }
 
-/// Whether submits are taken at all, asked before a body is read for nothing; the headers for later.
-fn open_for(services: &Services, request: &Request) -> Result<HeaderMap, Refused> {
+/// What takes submits, if it takes any now: asked before a body is read for nothing.
+fn open<'a>(app: &'a App, head: &Parts) -> Result<&'a Services, Refused> {
+    let services = app.services()?;
     services.admission.open().map_err(|rejection| Refused::rejected(rejection, Repeat::Safe, true))?;
-    Ok(request.headers().clone())
+    app.limits.work_is_open(&head.extensions)?;
+    Ok(services)
 }
 
 /// The answer to an accepted job, held until its end if the client would like that and there is a slot for
 /// it. From here on nothing may fail: the job exists.
-async fn accepted(
-    app: &App,
-    services: &Services,
-    submitted: Submitted,
-    wait: Option<Duration>,
-    place: &Place,
-) -> Answer {
+async fn accepted(app: &App, services: &Services, submitted: Submitted, wait: Option<Duration>) -> Answer {
     let (id, replayed) = (submitted.job.id, submitted.how == How::Replayed);
     let mut document = document_of(submitted);
     document.durability = Some(durability_of(services));
@@ -101,7 +98,7 @@ async fn accepted(
         && let Ok(slot) = app.held.take()
     {
         applied = Some(wait);
-        if let Ok(Some(job)) = hold(app, services, id, wait, slot, place).await {
+        if let Ok(Some(job)) = hold(app, services, id, wait, slot).await {
             let (durability, deduplicated) = (document.durability, document.deduplicated);
             document = JobDocument { durability, deduplicated, ..JobDocument::full(job) };
         }

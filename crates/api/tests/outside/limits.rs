@@ -3,7 +3,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::faulty_store::Fault;
-use crate::harness::{given_outside, problem};
+use crate::harness::{given_outside, problem, request};
 
 const JOB: &str = r#"{"kind":"plain"}"#;
 /// How long a scraper waits, as a rule.
@@ -38,6 +38,24 @@ async fn health_and_control_answer_while_submits_are_at_their_limit() {
     }
     outside.store.set(Fault::None);
     assert_eq!(outside.post("/v1/jobs", JOB).await.status, 202);
+}
+
+#[tokio::test]
+async fn bodies_that_do_not_come_keep_nobody_out() {
+    let outside = given_outside().config(|config| config.requests_max = 2).start().await;
+    let mut stalled = Vec::new();
+    for _ in 0..20 {
+        let mut connection = outside.connect().await;
+        let head = request("POST", "/v1/jobs", &[("Content-Type", "application/json")], JOB.as_bytes());
+        connection.send(&head[..head.len() - 1]).await.unwrap();
+        stalled.push(connection);
+    }
+    outside.in_flight(stalled.len()).await;
+    outside.submitted().await;
+    for mut connection in stalled {
+        connection.send(b"}").await.unwrap();
+        assert_eq!(connection.answer().await.unwrap().status, 202);
+    }
 }
 
 #[tokio::test]
