@@ -7,7 +7,6 @@ use std::ops::RangeInclusive;
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::error::Category;
 use serde_json::value::RawValue;
 use steadfast_domain::{Invalid, InvalidField, Timestamp};
 
@@ -16,6 +15,8 @@ pub const FAULTS_MAX: usize = 32;
 
 /// Characters of a member's name that a pointer repeats.
 const NAME_CHARS_SHOWN_MAX: usize = 64;
+
+const NAME_NOT_UNICODE: &str = "has a member whose name is not valid Unicode";
 
 /// Why a request's body is not a job or a batch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -78,19 +79,15 @@ impl<'a, const N: usize> Members<'a, N> {
         names: &'static [&'static str; N],
         faults: &mut Faults,
     ) -> Result<Option<Self>, Misread> {
-        Self::read(body, "#", names, faults).map(Some).or_else(|error| {
-            // A wrong type is noticed before the rest is read: whether all of it is JSON decides.
-            let syntax = match error.classify() {
-                Category::Data => serde_json::from_str::<IgnoredAny>(body).err(),
-                _ => Some(error),
-            };
-            match syntax {
-                Some(e) => Err(Misread::NotJson { line: e.line(), column: e.column() }),
-                None => {
-                    faults.add_here("#", "must be an object");
-                    Ok(None)
-                }
+        Self::read(body, "#", names, faults).map(Some).or_else(|_| {
+            // A wrong type, or a name that is no Unicode, is noticed before the rest is read: whether all of it
+            // is JSON decides.
+            if let Err(e) = serde_json::from_str::<IgnoredAny>(body) {
+                return Err(Misread::NotJson { line: e.line(), column: e.column() });
             }
+            let is_object = body.trim_start().starts_with('{');
+            faults.add_here("#", if is_object { NAME_NOT_UNICODE } else { "must be an object" });
+            Ok(None)
         })
     }
 
@@ -106,7 +103,7 @@ impl<'a, const N: usize> Members<'a, N> {
             return None;
         }
         Self::read(value.get(), at, names, faults)
-            .map_err(|_| faults.add_here(at, "has a member whose name is not valid Unicode"))
+            .map_err(|_| faults.add_here(at, NAME_NOT_UNICODE))
             .ok()
     }
 
@@ -233,7 +230,7 @@ pub(crate) fn entries<'a>(
             None
         }
         Err(_) => {
-            faults.add_here(at, "has a member whose name is not valid Unicode");
+            faults.add_here(at, NAME_NOT_UNICODE);
             None
         }
     }

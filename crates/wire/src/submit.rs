@@ -291,7 +291,7 @@ mod tests {
         for body in ["", "{", "[1,", r#"{"kind":"echo"} x"#, r#"{"kind":}"#, "nul", "{\"kind\":\"\u{1}\"}"] {
             assert!(matches!(read_job(body), Err(Misread::NotJson { .. })), "{body}");
         }
-        for body in ["[]", "null", "7", r#""x""#] {
+        for body in ["[]", "null", "7", r#""x""#, r#"{"\ud800":1,"kind":"echo"}"#] {
             assert_eq!(pointers(body), ["#"], "{body}");
         }
     }
