@@ -3,7 +3,8 @@
 /// is told.
 ///
 /// Two more make a commit fail with its outcome unknown when set to `return`: `sqlite::commit::fails`, where
-/// it did not happen, and `sqlite::commit::unknown`, where it did.
+/// it did not happen, and `sqlite::commit::unknown`, where it did. With `sqlite::commit::unsynced` no commit
+/// waits for its sync, so that a test can show that it would notice.
 pub const FAILPOINTS: &[&str] = &[
     "sqlite::submit::before_commit",
     "sqlite::commit::before",

@@ -24,6 +24,34 @@ pub(crate) fn check(database: &Path) -> Result<(), OpenError> {
     }
 }
 
+/// Makes the names of the database and its log last: a job in a file that no directory names is lost.
+/// SQLite syncs the directory, too, but starts to serve when that fails.
+#[cfg(unix)]
+pub(crate) fn sync_directory(database: &Path) -> Result<(), OpenError> {
+    use std::fs::{self, File};
+    use std::io::ErrorKind;
+
+    // The files lie where a symbolic link leads.
+    let synced = fs::canonicalize(database)
+        .and_then(|database| File::open(database.parent().unwrap_or(Path::new("/"))))
+        .and_then(|directory| directory.sync_all());
+    match synced {
+        // Some file systems have no sync for a directory.
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
+        synced => synced.map_err(|source| OpenError::Io {
+            doing: "sync the directory of",
+            path: database.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// Windows keeps the names by itself.
+#[cfg(not(unix))]
+pub(crate) fn sync_directory(_database: &Path) -> Result<(), OpenError> {
+    Ok(())
+}
+
 /// Elsewhere SQLite's own checks must do.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn check(_database: &Path) -> Result<(), OpenError> {

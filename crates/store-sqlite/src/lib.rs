@@ -36,6 +36,7 @@ mod inbox;
 mod keys;
 mod load;
 mod lock;
+mod log;
 mod memory;
 mod metrics;
 mod pace;

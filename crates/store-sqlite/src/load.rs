@@ -10,6 +10,7 @@ use steadfast_queue::store::{Owner, QueueSpec, StoreLimits};
 use crate::OpenError;
 use crate::claims::Claim;
 use crate::effects::Effects;
+use crate::log::Log;
 use crate::memory::{Entry, Memory};
 use crate::queues::QueueIndex;
 use crate::ready::{Waiting, is_suspect};
@@ -23,6 +24,7 @@ use crate::transaction::{Numbers, Transaction};
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) connection: Connection,
+    pub(crate) log: Log,
     pub(crate) memory: Memory,
     pub(crate) numbers: Numbers,
 }
@@ -42,9 +44,7 @@ const NEWEST_PACK: &str = "SELECT coalesce(max(pack), ?1) FROM ended WHERE pack 
 /// Opens the database and reads what lives in it. Jobs that have ended are not read.
 pub(crate) fn open(path: &Path, limits: &StoreLimits) -> Result<Opened, OpenError> {
     let connection = schema::open_writer(path)?;
-    let sqlite = |source| OpenError::sqlite(path.to_owned(), source);
-    let (memory, numbers) = read(&connection, limits).map_err(sqlite)?;
-    Ok(Opened { connection, memory, numbers })
+    finish(connection, limits).map_err(|source| OpenError::sqlite(path.to_owned(), source))
 }
 
 /// Opens the database again in the same process, once the whole log is in it: see `Writer::reopen`.
@@ -55,14 +55,19 @@ pub(crate) fn open_anew(path: &Path, limits: &StoreLimits) -> Result<Opened, Ope
         let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
         return Err(sqlite(rusqlite::Error::SqliteFailure(busy, Some("a reader holds the log".to_owned()))));
     }
-    let (memory, numbers) = read(&connection, limits).map_err(sqlite)?;
-    Ok(Opened { connection, memory, numbers })
+    finish(connection, limits).map_err(sqlite)
+}
+
+fn finish(mut connection: Connection, limits: &StoreLimits) -> Result<Opened> {
+    let log = Log::take_over(&mut connection)?;
+    let (memory, numbers) = read(&connection, limits)?;
+    Ok(Opened { connection, log, memory, numbers })
 }
 
 /// Takes back what earlier processes were running: the file has one process at a time, so none of them
 /// lives. Leases of remote workers stay.
 pub(crate) fn recover(opened: &mut Opened, limits: &StoreLimits) -> Result<()> {
-    let Opened { connection, memory, numbers } = opened;
+    let Opened { connection, memory, numbers, .. } = opened;
     let jobs: Vec<i64> = connection
         .prepare("SELECT job FROM claims WHERE expires_at IS NULL")?
         .query_map([], |row| row.get(0))?

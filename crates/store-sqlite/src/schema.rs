@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::OpenError;
+use crate::{OpenError, file_system};
 
 /// Marks a database as Steadfast's (`PRAGMA application_id`): "Stdf".
 const APPLICATION_ID: i64 = 0x5374_6466;
@@ -14,8 +14,6 @@ const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes to which the log's file is cut when it starts anew after having grown beyond.
 const LOG_BYTES_MAX: i64 = 64 << 20;
-/// Log pages after which a commit also copies them into the database. More make the slowest commits slower.
-const CHECKPOINT_PAGES: i64 = 1_000;
 
 /// Opens the writer's connection and brings the schema up to date.
 pub(crate) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
@@ -30,6 +28,7 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     check_ours(&connection, path)?;
     configure(&connection).map_err(sqlite)?;
     migrate(&mut connection).map_err(sqlite)?;
+    file_system::sync_directory(path)?;
     Ok(connection)
 }
 
@@ -77,7 +76,6 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
     // macOS answers fsync before the disk has the data.
     connection.pragma_update(None, "fullfsync", true)?;
     connection.pragma_update(None, "checkpoint_fullfsync", true)?;
-    connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)?;
     connection.pragma_update(None, "temp_store", "memory")
 }

@@ -14,6 +14,7 @@ use crate::health::Health;
 use crate::inbox::{Inbox, Patience, Taken};
 use crate::load::{self, Opened};
 use crate::lock::Lock;
+use crate::log::Log;
 use crate::memory::Memory;
 use crate::metrics::SqliteMetrics;
 use crate::pace::Pace;
@@ -42,7 +43,7 @@ pub(crate) struct Writer {
 enum End {
     /// The store was closed, and nothing waits.
     Closed,
-    /// A commit's outcome is unknown. These claims must not be left behind, should they exist.
+    /// A commit's outcome is unknown, or the log's. These claims must not be left behind, should they exist.
     Doubt(Vec<ClaimId>),
 }
 
@@ -78,8 +79,8 @@ impl Writer {
         let _last_word = LastWord(Arc::clone(&self.inbox));
         let mut next = Some(opened);
         let mut closed = Err("the database could not be opened again after a failed commit".to_owned());
-        while let Some(Opened { connection, memory, numbers }) = next.take() {
-            match self.serve(&connection, memory, numbers) {
+        while let Some(Opened { connection, log, memory, numbers }) = next.take() {
+            match self.serve(&connection, &log, memory, numbers) {
                 End::Closed => closed = close(connection),
                 End::Doubt(claims) => {
                     drop(connection);
@@ -95,7 +96,7 @@ impl Writer {
         self.ended.send_replace(Some(closed));
     }
 
-    fn serve(&mut self, connection: &Connection, memory: Memory, numbers: Numbers) -> End {
+    fn serve(&mut self, connection: &Connection, log: &Log, memory: Memory, numbers: Numbers) -> End {
         let statements = match Statements::prepare(connection) {
             Ok(statements) => statements,
             Err(error) => {
@@ -115,9 +116,22 @@ impl Writer {
                     if let Err(claims) = self.serve_batch(&mut session, batch) {
                         return End::Doubt(claims);
                     }
+                    if let Err(error) = log.shorten(connection)
+                        && self.leaves_doubt(&error)
+                    {
+                        return End::Doubt(Vec::new());
+                    }
                 }
             }
         }
+    }
+
+    /// Whether a log that was not copied makes what was committed before doubtful, as a failed sync does. A
+    /// full disk does not: the log is still whole, and is copied later.
+    fn leaves_doubt(&mut self, error: &rusqlite::Error) -> bool {
+        let fault = Fault::of_commit(error);
+        self.health.failed(fault, error);
+        fault == Fault::Doubt
     }
 
     /// Waits a little for those who are about to come, where a sync costs more than the wait.
@@ -289,6 +303,11 @@ impl Session<'_> {
     /// Whether the next commit waits for its sync. A commit that does not still survives this process, and
     /// is on the disk with the next one that does.
     fn sync_commits(&mut self, durable: bool) -> rusqlite::Result<()> {
+        fail::fail_point!("sqlite::commit::unsynced", |_| self.connection.pragma_update(
+            None,
+            "synchronous",
+            "normal"
+        ));
         if self.syncing != durable {
             self.connection.pragma_update(None, "synchronous", if durable { "full" } else { "normal" })?;
             self.syncing = durable;

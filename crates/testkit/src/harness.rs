@@ -29,6 +29,7 @@ const ACTING_ARGUMENTS: &str = "STEADFAST_TEST_ACTING_ARGUMENTS";
 pub fn given_server(program: impl Into<PathBuf>) -> Given {
     Given {
         program: program.into(),
+        under: Vec::new(),
         acting: None,
         store: Keep::Sqlite,
         arguments: Vec::new(),
@@ -50,6 +51,7 @@ pub enum Keep {
 #[derive(Debug, Clone)]
 pub struct Given {
     program: PathBuf,
+    under: Vec<OsString>,
     acting: Option<&'static str>,
     store: Keep,
     arguments: Vec<OsString>,
@@ -102,6 +104,12 @@ impl Given {
         Self { program, acting: Some(test), ..self }
     }
 
+    /// Starts it by another program and that one's arguments, which come before its own: `strace -D …`. That
+    /// program must become the server by `exec`, since signals go to the process started here.
+    pub fn under(self, command: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        Self { under: command.into_iter().map(Into::into).collect(), ..self }
+    }
+
     /// Starts it and waits until it is ready.
     ///
     /// # Panics
@@ -117,8 +125,9 @@ impl Given {
 
     /// Starts it in `dir`, listening on a free port, without waiting for anything.
     pub fn launch(&self, dir: &Path) -> Process {
-        let mut command = Command::new(&self.program);
-        command.current_dir(dir).env_clear();
+        let mut line = self.under.iter().map(OsString::as_os_str).chain([self.program.as_os_str()]);
+        let mut command = Command::new(line.next().expect("the program is part of the line"));
+        command.args(line).current_dir(dir).env_clear();
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
         }
