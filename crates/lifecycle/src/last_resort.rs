@@ -1,10 +1,8 @@
 use std::io::{self, Write};
-use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
 use tokio::time::Instant;
 
 use crate::Ledger;
@@ -15,20 +13,24 @@ pub const EXIT_UNFINISHED: u8 = 75;
 /// The longest a last word may take: a standard error that nobody reads must not keep the process alive.
 const LAST_WORD_LIMIT: Duration = Duration::from_millis(200);
 
+/// Words on their way to the thread, which does nothing but wait for them.
+const WORDS_MAX: usize = 4;
+
 /// A plain thread that ends the process when the drain has not ended by its deadline: whatever blocks the
 /// runtimes cannot block this one. It writes the ledger so far to standard error and exits with
-/// [`EXIT_UNFINISHED`].
+/// [`EXIT_UNFINISHED`]. Dropping it does not disarm it.
 #[derive(Debug)]
 pub struct LastResort {
-    watch: Arc<Watch>,
+    words: SyncSender<Word>,
     thread: JoinHandle<()>,
 }
 
+/// What the thread is told.
 #[derive(Debug)]
-struct Watch {
-    /// `None` once disarmed.
-    deadline: Mutex<Option<Instant>>,
-    changed: Condvar,
+enum Word {
+    /// The deadline, should it be earlier than the one before.
+    Tighten(Instant),
+    Disarm,
 }
 
 impl LastResort {
@@ -46,44 +48,43 @@ impl LastResort {
     }
 
     fn arm_with(deadline: Instant, fire: impl FnOnce() + Send + 'static) -> io::Result<Self> {
-        let watch = Arc::new(Watch { deadline: Mutex::new(Some(deadline)), changed: Condvar::new() });
-        let watched = Arc::clone(&watch);
+        let (words, heard) = sync_channel(WORDS_MAX);
         let thread = std::thread::Builder::new().name("last-resort".to_owned()).spawn(move || {
-            if watched.passes() {
+            if passes(deadline, &heard) {
                 fire();
             }
         })?;
-        Ok(Self { watch, thread })
+        Ok(Self { words, thread })
     }
 
     /// Brings the deadline forward. A later one changes nothing: the end is never put off.
     pub fn tighten(&self, deadline: Instant) {
-        if let Some(current) = &mut *self.watch.deadline.lock() {
-            *current = deadline.min(*current);
-        }
-        self.watch.changed.notify_one();
+        // Nobody listens any more once it has fired.
+        let _ = self.words.send(Word::Tighten(deadline));
     }
 
     /// The drain has ended in time. Returns when the thread is gone.
     pub fn disarm(self) {
-        *self.watch.deadline.lock() = None;
-        self.watch.changed.notify_one();
+        let _ = self.words.send(Word::Disarm);
         // It cannot have panicked: it only waits.
         let _ = self.thread.join();
     }
 }
 
-impl Watch {
-    /// Waits until the deadline has passed, or until it is taken away.
-    fn passes(&self) -> bool {
-        let mut deadline = self.deadline.lock();
-        while let Some(until) = *deadline {
-            if Instant::now() >= until {
+/// Waits until the deadline has passed, `false` when it is disarmed before.
+fn passes(mut deadline: Instant, heard: &Receiver<Word>) -> bool {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match heard.recv_timeout(left) {
+            Ok(Word::Tighten(earlier)) => deadline = deadline.min(earlier),
+            Ok(Word::Disarm) => return false,
+            Err(RecvTimeoutError::Timeout) => return true,
+            // Nobody can disarm it any more.
+            Err(RecvTimeoutError::Disconnected) => {
+                std::thread::sleep(left);
                 return true;
             }
-            self.changed.wait_until(&mut deadline, until.into_std());
         }
-        false
     }
 }
 
@@ -121,6 +122,15 @@ mod tests {
         armed.tighten(Instant::now() + FAR);
         fired.recv().unwrap();
         armed.disarm();
+    }
+
+    #[test]
+    fn fires_although_whoever_armed_it_is_gone() {
+        let (fire, fired) = sync_channel(1);
+        let armed = LastResort::arm_with(Instant::now() + FAR, move || fire.send(()).unwrap()).unwrap();
+        armed.tighten(Instant::now());
+        drop(armed);
+        fired.recv().unwrap();
     }
 
     #[test]
