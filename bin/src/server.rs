@@ -7,7 +7,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use prometheus::{IntGauge, Opts, Registry};
-use steadfast_api::{App, Connections, RESERVED_CONNECTIONS};
+use steadfast_api::{App, Connections, EXTRA_CONNECTIONS};
 use steadfast_lifecycle::{Budget, Hooks, Ledger, LifecycleMetrics, Phase, drain_channel, phases};
 use steadfast_queue::{Handlers, JobStore};
 use steadfast_store_sqlite::SqliteMetrics;
@@ -121,8 +121,8 @@ impl Server {
     async fn serve(self, handlers_runtime: Handle) -> Result<Drained, StartError> {
         let Self { loaded: Loaded { settings, budget, .. }, registry, handlers, hooks, store } = self;
         say_if_cut(&settings, &budget);
-        let files_of_jobs = RESERVED_CONNECTIONS + settings.concurrency;
-        let connections_max = open_files::fit_connections(settings.connections_max, files_of_jobs);
+        let other_files = EXTRA_CONNECTIONS + settings.concurrency;
+        let connections_max = open_files::fit_connections(settings.connections_max, other_files);
 
         let signals = Signals::install().map_err(|error| StartError::System("listen to signals", error))?;
         let (drain, drain_requests) = drain_channel();

@@ -12,8 +12,10 @@
 //! | reading its answer | `stall_timeout` without a byte taken, looked at every half of it |
 //! | opening an HTTP/2 window for it | `stall_timeout` for an answer, or an event of a stream, to be taken whole |
 //! | answering HTTP/2 pings | 20 s and 10 s |
+//! | closing after its last answer | 2 s of silence, or 30 s of sending |
 
 mod connection;
+mod goodbye;
 mod peer;
 mod socket;
 mod unread;
@@ -36,16 +38,23 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::routes::router;
-use connection::{End, Protocols, serve};
+use connection::{Protocols, serve};
+use goodbye::{GOODBYES_MAX, say_goodbye};
 pub use peer::Peer;
 
 /// Connections accepted beyond `connections_max`. On them only health, metrics, control and the drain are
-/// served; anything else is answered 503 `overloaded`. They live for a second, so that the next one finds
-/// room. Beyond these, connections wait in the kernel's accept queue.
+/// served; anything else is answered 503 `overloaded`. Each serves once, and a silent one is closed within a
+/// second, so that the next one finds room. Beyond these, connections wait in the kernel's accept queue.
 pub const RESERVED_CONNECTIONS: usize = 128;
+
+/// Connections that may be open beyond `connections_max`: the reserved ones, and those that only say goodbye.
+pub const EXTRA_CONNECTIONS: usize = RESERVED_CONNECTIONS + GOODBYES_MAX;
 
 /// How long to leave the kernel alone when it has no file descriptor or memory for one more connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Pauses within so long of each other are one to the reader of the log.
+const SAY_PAUSE_EVERY: Duration = Duration::from_secs(10);
 
 /// How long handshakes that have begun may take to end before the listener closes.
 const HANDSHAKE_ENDS: Duration = Duration::from_millis(5);
@@ -88,6 +97,8 @@ struct Shared {
     stage: watch::Sender<Stage>,
     /// Places for connections, the reserved ones included.
     places: Arc<Semaphore>,
+    /// Places for connections that only say goodbye, beside those.
+    goodbyes: Semaphore,
     tasks: Tasks,
     open: AtomicUsize,
     /// Ended in order since closing began.
@@ -103,6 +114,7 @@ impl Connections {
             router: router(Arc::clone(&app)),
             protocols: Protocols::new(&app.config, tasks.clone(), stage.subscribe()),
             places: Arc::new(Semaphore::new(app.config.connections_max + RESERVED_CONNECTIONS)),
+            goodbyes: Semaphore::new(GOODBYES_MAX),
             open: AtomicUsize::new(0),
             closed: AtomicUsize::new(0),
             app,
@@ -175,12 +187,12 @@ impl Shared {
     /// Serves a connection in a task of its own. Without a place it counts as a reserved one.
     fn open(self: &Arc<Self>, stream: TcpStream, address: SocketAddr, place: Option<OwnedSemaphorePermit>) {
         let reserved = place.is_none() || self.places.available_permits() < RESERVED_CONNECTIONS;
-        let open = Open::new(Arc::clone(self), place);
+        let mut open = Open::new(Arc::clone(self), place);
         let peer = Peer::new(address, reserved);
         self.tasks.spawn("connection", async move {
-            let end = serve(&open.shared, stream, peer).await;
-            let closing = *open.shared.stage.borrow() >= Stage::Closing;
-            if closing && end == End::Closed {
+            let Some(stream) = serve(&open.shared, stream, peer).await else { return };
+            open.say_goodbye(stream).await;
+            if *open.shared.stage.borrow() >= Stage::Closing {
                 open.shared.closed.fetch_add(1, Ordering::AcqRel);
             }
         });
@@ -191,7 +203,7 @@ impl Shared {
 struct Open {
     shared: Arc<Shared>,
     gauge: IntGauge,
-    _place: Option<OwnedSemaphorePermit>,
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Open {
@@ -199,7 +211,22 @@ impl Open {
         let gauge = shared.app.metrics.connections.clone();
         shared.open.fetch_add(1, Ordering::AcqRel);
         gauge.inc();
-        Self { shared, gauge, _place: place }
+        Self { shared, gauge, place }
+    }
+
+    /// Ends politely, if possible without keeping a place from others.
+    async fn say_goodbye(&mut self, stream: TcpStream) {
+        let goodbye = self.shared.goodbyes.try_acquire();
+        if goodbye.is_ok() {
+            self.place = None;
+        }
+        let mut stage = self.shared.stage.subscribe();
+        tokio::select! {
+            biased;
+            () = say_goodbye(stream, self.place.is_some()) => {}
+            // The sender lives in `shared`.
+            _ = stage.wait_for(|stage| *stage == Stage::Cut) => {}
+        }
     }
 }
 
@@ -232,6 +259,7 @@ async fn go_away_in_time(shared: &Shared) {
 
 /// Never ends.
 async fn accept_while_places_last(listener: &TcpListener, shared: &Arc<Shared>) {
+    let mut said_at: Option<Instant> = None;
     loop {
         // The semaphore is never closed.
         let place = Arc::clone(&shared.places).acquire_owned().await.ok();
@@ -239,7 +267,11 @@ async fn accept_while_places_last(listener: &TcpListener, shared: &Arc<Shared>) 
             Ok((stream, address)) => shared.open(stream, address, place),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "no connection can be accepted; trying again");
+                if said_at.is_none_or(|said_at| said_at.elapsed() >= SAY_PAUSE_EVERY) {
+                    said_at = Some(Instant::now());
+                    let open = shared.open.load(Ordering::Acquire);
+                    tracing::warn!(%error, open, "no further connection can be accepted; trying again and again");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -42,5 +42,5 @@ mod trace;
 pub use app::{App, Services};
 pub use body::ENVELOPE_BYTES_MAX;
 pub use config::Config;
-pub use connections::{ConnectionReport, Connections, Peer, RESERVED_CONNECTIONS};
+pub use connections::{ConnectionReport, Connections, EXTRA_CONNECTIONS, Peer, RESERVED_CONNECTIONS};
 pub use routes::router;

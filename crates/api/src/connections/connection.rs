@@ -1,22 +1,25 @@
 //! One connection, from its first byte to its polite end.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::time::Duration;
 
-use http::{Request, Version};
+use axum::Router;
+use axum::response::Response;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Version};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use socket2::SockRef;
 use steadfast_lifecycle::Tasks;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
-use tower::Service;
+use tower::Service as _;
 
 use super::peer::Peer;
 use super::socket::{Socket, SocketWatch};
@@ -24,16 +27,14 @@ use super::unread::Unread;
 use super::{Shared, Stage};
 use crate::config::Config;
 
-/// How long a reserved connection lives, its last answer not counted.
-const RESERVED_LIFE: Duration = Duration::from_secs(1);
+/// How long a reserved connection may take to bring its request, and to take its answer.
+const RESERVED_PATIENCE: Duration = Duration::from_secs(1);
+/// The same while all reserved places are taken and others wait for one.
+const RESERVED_HURRY: Duration = Duration::from_millis(100);
 /// How long a connection without any request yet may take to bring one when all are closing.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(100);
 /// How often a connection with unread bytes is looked at again when all are closing.
 const CLOSING_LOOK_EVERY: Duration = Duration::from_millis(5);
-/// What is read and thrown away after the last answer, so that closing does not reset the connection under
-/// it (RFC 9112, section 9.6): so many bytes, for so long.
-const DISCARD_BYTES_MAX: usize = 64 * 1024;
-const DISCARD_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// hyper's read and write buffers of one connection.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
@@ -44,15 +45,6 @@ const HTTP2_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 const HTTP2_PING_EVERY: Duration = Duration::from_secs(20);
 const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How a connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    /// In order, or by the client.
-    Closed,
-    /// By us, since it took too long.
-    Cut,
-}
 
 /// The protocols' settings.
 pub(super) struct Protocols(Builder<Streams>);
@@ -102,25 +94,16 @@ where
     }
 }
 
-/// Serves a connection to its end.
-pub(super) async fn serve(shared: &Shared, stream: TcpStream, peer: Peer) -> End {
+/// Serves a connection until nothing more is to be said on it, and returns its socket, to be closed politely;
+/// `None` when it was cut since it took too long.
+pub(super) async fn serve(shared: &Shared, stream: TcpStream, peer: Peer) -> Option<TcpStream> {
     let (socket, watch) = Socket::new(stream);
     let unread = Unread::default();
-    let (router, to_requests, to_answers) = (shared.router.clone(), peer.clone(), unread.clone());
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        let version = request.version();
-        to_requests.requests(version);
-        request.extensions_mut().insert(to_requests.clone());
-        let (answer, unread) = (router.clone().call(request), to_answers.clone());
-        async move {
-            let watched = |body| if version == Version::HTTP_2 { unread.watch(body) } else { body };
-            answer.await.map(|answer| answer.map(watched))
-        }
-    });
+    let service = service(shared.router.clone(), peer.clone(), unread.clone());
     let mut connection = pin!(shared.protocols.0.serve_connection(TokioIo::new(socket), service));
     let mut stage = shared.stage.subscribe();
-    let mut keeper = Keeper::new(&shared.app.config, &watch, &unread, &peer);
-    let mut look = pin!(sleep_until(keeper.first_look));
+    let mut keeper = Keeper::new(shared, &watch, &unread, &peer);
+    let mut look = pin!(sleep_until(keeper.next_look()));
     if *stage.borrow_and_update() > Stage::Serving {
         stage.mark_changed();
     }
@@ -148,13 +131,40 @@ pub(super) async fn serve(shared: &Shared, stream: TcpStream, peer: Peer) -> End
             Step::Stop => break,
             Step::Reset => {
                 reset(&watch);
-                return End::Cut;
+                return None;
             }
-            Step::Cut => return End::Cut,
+            Step::Cut => return None,
         }
     }
-    close_politely(&watch, &mut stage).await;
-    End::Closed
+    watch.take()
+}
+
+/// What answers the connection's requests.
+fn service(
+    router: Router,
+    peer: Peer,
+    unread: Unread,
+) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static> {
+    service_fn(move |mut request: Request<Incoming>| {
+        let version = request.version();
+        peer.requests(version);
+        request.extensions_mut().insert(peer.clone());
+        let (answer, peer, unread) = (router.clone().call(request), peer.clone(), unread.clone());
+        async move {
+            let mut answer = answer.await?;
+            // A reserved connection serves once, so that the next client finds room.
+            if peer.is_reserved() {
+                match version {
+                    Version::HTTP_2 => peer.go_away(),
+                    _ => _ = answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close")),
+                }
+            }
+            Ok(match version {
+                Version::HTTP_2 => answer.map(|body| unread.watch(body)),
+                _ => answer,
+            })
+        }
+    })
 }
 
 /// What to do with a connection next.
@@ -173,37 +183,28 @@ enum Step {
 
 /// Decides over a connection's life by the clock and by the stage all connections are in.
 struct Keeper<'a> {
+    shared: &'a Shared,
     socket: &'a SocketWatch,
     unread: &'a Unread,
     peer: &'a Peer,
     stall_timeout: Duration,
     opened_at: Instant,
-    first_look: Instant,
     /// Whether all are closing, and this one has not been told yet.
     to_be_closed: bool,
 }
 
 impl<'a> Keeper<'a> {
-    fn new(config: &Config, socket: &'a SocketWatch, unread: &'a Unread, peer: &'a Peer) -> Self {
-        let opened_at = Instant::now();
-        let patience = match peer.is_reserved() {
-            true => config.header_timeout.min(RESERVED_LIFE),
-            false => config.header_timeout,
+    fn new(shared: &'a Shared, socket: &'a SocketWatch, unread: &'a Unread, peer: &'a Peer) -> Self {
+        let stall_timeout = match peer.is_reserved() {
+            true => shared.app.config.stall_timeout.min(RESERVED_PATIENCE),
+            false => shared.app.config.stall_timeout,
         };
-        Self {
-            socket,
-            unread,
-            peer,
-            stall_timeout: config.stall_timeout,
-            opened_at,
-            first_look: opened_at + patience,
-            to_be_closed: false,
-        }
+        Self { shared, socket, unread, peer, stall_timeout, opened_at: Instant::now(), to_be_closed: false }
     }
 
     fn at_stage(&mut self, stage: Stage) -> Step {
         match stage {
-            Stage::Serving => Step::GoOn(self.first_look),
+            Stage::Serving => Step::GoOn(self.next_look()),
             // Before its first request a client must not be sent away: it could never ask anything. The
             // first answer does it.
             Stage::GoingAway if self.peer.speaks_http2() => Step::Graceful(self.next_look()),
@@ -220,16 +221,41 @@ impl<'a> Keeper<'a> {
         if self.to_be_closed {
             return self.close_when_quiet();
         }
-        if !self.socket.protocol_is_known() && Instant::now() >= self.first_look {
+        if self.waits_for_first() && self.opened_at.elapsed() >= self.patience() {
             return Step::Stop;
         }
         let mut unread = self.socket.blocked_since().into_iter().chain(self.unread.since());
         if unread.any(|since| since.elapsed() >= self.stall_timeout) {
             return Step::Reset;
         }
+        Step::GoOn(self.next_look())
+    }
+
+    /// Whether nothing has come yet that others look after: of the protocol, where hyper has a timer from then
+    /// on; on a reserved connection, of a request.
+    fn waits_for_first(&self) -> bool {
         match self.peer.is_reserved() {
-            true => Step::Graceful(self.next_look()),
-            false => Step::GoOn(self.next_look()),
+            true => !self.peer.has_requested(),
+            false => !self.socket.protocol_is_known(),
+        }
+    }
+
+    /// How long it may.
+    fn patience(&self) -> Duration {
+        let patience = match self.peer.is_reserved() {
+            true if self.shared.places.available_permits() == 0 => RESERVED_HURRY,
+            true => RESERVED_PATIENCE,
+            false => Duration::MAX,
+        };
+        patience.min(self.shared.app.config.header_timeout)
+    }
+
+    fn next_look(&self) -> Instant {
+        let next = Instant::now() + self.stall_timeout / 2;
+        match self.peer.is_reserved() {
+            true => next.min(Instant::now() + RESERVED_HURRY),
+            false if self.waits_for_first() => next.min(self.opened_at + self.patience()),
+            false => next,
         }
     }
 
@@ -243,35 +269,6 @@ impl<'a> Keeper<'a> {
         }
         self.to_be_closed = false;
         Step::Graceful(self.next_look())
-    }
-
-    fn next_look(&self) -> Instant {
-        let next = Instant::now() + self.stall_timeout / 2;
-        if self.socket.protocol_is_known() { next } else { next.min(self.first_look) }
-    }
-}
-
-/// Says that nothing more comes, and reads what the client still sends until it has noticed.
-async fn close_politely(socket: &SocketWatch, stage: &mut watch::Receiver<Stage>) {
-    let Some(mut stream) = socket.take() else { return };
-    let discard = async {
-        if stream.shutdown().await.is_err() {
-            return;
-        }
-        let mut left = DISCARD_BYTES_MAX;
-        let mut bytes = vec![0; 4 * 1024];
-        while left > 0 {
-            match stream.read(&mut bytes).await {
-                Ok(read @ 1..) => left = left.saturating_sub(read),
-                _ => return,
-            }
-        }
-    };
-    tokio::select! {
-        biased;
-        () = discard => {}
-        () = tokio::time::sleep(DISCARD_TIME_MAX) => {}
-        _ = stage.wait_for(|stage| *stage == Stage::Cut) => {}
     }
 }
 
