@@ -26,6 +26,8 @@ pub async fn run_upkeep(store: Arc<dyn JobStore>, phases: Phases) {
     let mut hints = store.hints();
     let mut failing = false;
     while phases.current() < Phase::Stopped {
+        // The step sees whatever was hinted before it: many hints at once are one reason for a step, not many.
+        hints = hints.resubscribe();
         let pause = match store.upkeep(STEP_ROWS_MAX).await {
             Ok(step) if step.more => {
                 tokio::task::yield_now().await;
