@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use steadfast_wire::ErrorCode;
-use tokio::time::MissedTickBehavior;
+use tokio::sync::Notify;
 
 /// Time between two summaries.
 const SUMMARY_EVERY: Duration = Duration::from_secs(1);
@@ -16,7 +16,11 @@ pub(crate) type Cause = Arc<dyn Error + Send + Sync>;
 /// Counts refusals by code. A log line for each would cost as much as the request, just when there are the
 /// most of them: so one line a second has the counts, and the newest cause that there was.
 #[derive(Debug, Default)]
-pub(crate) struct Refusals(Mutex<Counted>);
+pub(crate) struct Refusals {
+    counted: Mutex<Counted>,
+    /// The first since the last summary was counted.
+    first: Notify,
+}
 
 #[derive(Debug, Default)]
 struct Counted {
@@ -27,27 +31,34 @@ struct Counted {
 impl Refusals {
     /// Counts one.
     pub(crate) fn count(&self, code: ErrorCode) {
-        *self.0.lock().by_code.entry(code.as_str()).or_default() += 1;
+        let is_first = {
+            let by_code = &mut self.counted.lock().by_code;
+            let is_first = by_code.is_empty();
+            *by_code.entry(code.as_str()).or_default() += 1;
+            is_first
+        };
+        if is_first {
+            self.first.notify_one();
+        }
     }
 
     /// Keeps the cause of one until the next summary.
     pub(crate) fn keep_cause(&self, trace_id: String, cause: Cause) {
-        self.0.lock().newest_cause = Some((trace_id, cause));
+        self.counted.lock().newest_cause = Some((trace_id, cause));
     }
 
-    /// Logs what was counted, once a second, for ever.
+    /// Logs what was counted, once a second, for ever. While nothing is refused it does not wake at all.
     pub(crate) async fn summarize(&self) {
-        let mut ticks = tokio::time::interval(SUMMARY_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
+            self.first.notified().await;
+            tokio::time::sleep(SUMMARY_EVERY).await;
             self.log();
         }
     }
 
     /// Logs what was counted since the last time, if anything was.
     pub(crate) fn log(&self) {
-        let Counted { by_code, newest_cause } = std::mem::take(&mut *self.0.lock());
+        let Counted { by_code, newest_cause } = std::mem::take(&mut *self.counted.lock());
         if by_code.is_empty() {
             return;
         }

@@ -16,6 +16,8 @@ pub(super) struct Attempts {
     table: Mutex<Table>,
     /// A verdict waits to be settled.
     decided: Notify,
+    /// A claim is held where none was.
+    first: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -51,8 +53,20 @@ impl Attempts {
         let mut table = self.table.lock();
         let runs = !table.cut;
         let stage = if runs { Stage::Running } else { Stage::Over };
+        let is_first = table.held.is_empty();
         table.held.insert(attempt.id, Held { attempt, stage, _slot: slot });
+        drop(table);
+        if is_first {
+            self.first.notify_one();
+        }
         runs
+    }
+
+    /// Waits until a claim is held.
+    pub(super) async fn any(&self) {
+        while self.table.lock().held.is_empty() {
+            self.first.notified().await;
+        }
     }
 
     /// Takes the attempt's verdict, to be settled. `false` when results are no longer taken.

@@ -45,6 +45,12 @@ pub(super) async fn renew(pool: Arc<Pool>) {
     let mut progress_due = Instant::now();
     let mut failing = false;
     loop {
+        // An idle server is not woken: without claims there is nothing to renew.
+        tokio::select! {
+            biased;
+            () = pool.cut.cancelled() => return,
+            () = pool.attempts.any() => {}
+        }
         tokio::select! {
             biased;
             () = pool.cut.cancelled() => return,
