@@ -33,7 +33,6 @@ mod verdict;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -92,8 +91,6 @@ struct Pool {
     slots: Arc<Slots>,
     attempts: Attempts,
     renewals: Renewals,
-    /// A cancel was hinted for a claim that is not in the table: perhaps not yet.
-    early_cancel: AtomicBool,
     /// Tells handlers that the server drains.
     draining: watch::Sender<bool>,
     /// Results are no longer taken.
@@ -134,7 +131,6 @@ impl WorkerPool {
             slots,
             attempts: Attempts::default(),
             renewals: Renewals::default(),
-            early_cancel: AtomicBool::new(false),
             draining: watch::Sender::new(false),
             cut: CancellationToken::new(),
             report: Mutex::default(),

@@ -26,6 +26,8 @@ struct Table {
     to_settle: VecDeque<ClaimId>,
     /// From now on no result is taken.
     cut: bool,
+    /// A claim was looked for that was not held: perhaps not yet.
+    missed: bool,
 }
 
 /// A claim and where its attempt is.
@@ -124,8 +126,19 @@ impl Attempts {
         table.held.drain().map(|(_, held)| held).collect()
     }
 
-    pub(super) fn get(&self, id: ClaimId) -> Option<Arc<Attempt>> {
-        self.table.lock().held.get(&id).map(|held| Arc::clone(&held.attempt))
+    /// The attempt of this claim. Under the same lock it is noted when there is none: its claim may be
+    /// answered, and on its way into the table.
+    pub(super) fn get_or_miss(&self, id: ClaimId) -> Option<Arc<Attempt>> {
+        let mut table = self.table.lock();
+        let found = table.held.get(&id).map(|held| Arc::clone(&held.attempt));
+        table.missed |= found.is_none();
+        found
+    }
+
+    /// Whether a claim was missed since the last call. Asked when claims were entered: one that was missed
+    /// before is missed no more.
+    pub(super) fn take_missed(&self) -> bool {
+        std::mem::take(&mut self.table.lock().missed)
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Attempt>> {
@@ -180,6 +193,17 @@ mod tests {
             let held = attempts.release(attempt.id).unwrap();
             assert_eq!(matches!(held.stage, Stage::Decided(_)), !late);
         }
+    }
+
+    #[test]
+    fn a_claim_is_found_or_known_to_have_been_missed() {
+        let (attempts, slots) = (Attempts::default(), slots());
+        let (attempt, slot) = attempt(&slots);
+        assert!(attempts.get_or_miss(attempt.id).is_none());
+        attempts.begin(Arc::clone(&attempt), slot);
+        assert!(attempts.take_missed());
+        assert!(attempts.get_or_miss(attempt.id).is_some());
+        assert!(!attempts.take_missed());
     }
 
     #[test]

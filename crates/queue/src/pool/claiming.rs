@@ -114,7 +114,10 @@ impl Pool {
         for (claimed, slot) in claimed?.into_iter().zip(slots) {
             self.begin(claimed, slot, asked);
         }
-        self.look_for_early_cancels();
+        if self.attempts.take_missed() {
+            // The answers tell of the cancels that came before their claims.
+            self.renewals.renew_all();
+        }
         Ok(found)
     }
 

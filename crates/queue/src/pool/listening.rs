@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use steadfast_lifecycle::Phase;
 use tokio::sync::broadcast::Receiver;
@@ -55,16 +54,8 @@ pub(super) async fn follow_phases(pool: Arc<Pool>) {
 
 impl Pool {
     fn cancel(&self, claim: ClaimId) {
-        match self.attempts.get(claim) {
-            Some(attempt) => attempt.stop(StopReason::Cancelled),
-            None => self.early_cancel.store(true, Ordering::Release),
-        }
-    }
-
-    /// After a claim's jobs are in the table: a cancel may have been hinted before they were.
-    pub(super) fn look_for_early_cancels(&self) {
-        if self.early_cancel.swap(false, Ordering::AcqRel) {
-            self.renewals.renew_all();
+        if let Some(attempt) = self.attempts.get_or_miss(claim) {
+            attempt.stop(StopReason::Cancelled);
         }
     }
 }
