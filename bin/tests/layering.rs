@@ -18,6 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("client", &["wire", "domain"]),
     ("bin", &["api", "client", "domain", "handlers", "lifecycle", "queue", "store-sqlite", "wire"]),
     ("testkit", &["queue", "client", "wire", "domain"]),
+    ("models", &[]),
 ];
 
 /// Outside crates that must not come near a pure one: no runtime, no clock, no randomness, no network.
