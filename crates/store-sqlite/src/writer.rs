@@ -59,6 +59,8 @@ struct Session<'c> {
 
 /// How long to wait before trying again to open a database whose last commit is in doubt.
 const REOPEN_EVERY: Duration = Duration::from_millis(250);
+/// Tries of which one is logged: a disk may be away for hours.
+const SAY_EVERY_TRIES: u64 = 40;
 /// Due jobs that one transaction puts among the ready ones; housekeeping does the rest.
 const PROMOTED_MAX: usize = 10_000;
 /// How long to wait before trying again to read the idempotency keys in an idle moment.
@@ -228,7 +230,7 @@ impl Writer {
     /// into the database anew, with syncs of its own, before anything is believed and accepted again.
     /// `None` when the store was closed before that worked.
     fn reopen(&mut self) -> Option<Opened> {
-        loop {
+        for tries in 0_u64.. {
             let cause = match load::open_anew(&self.path, &self.limits) {
                 Ok(opened) => {
                     tracing::info!(path = %self.path.display(), "the store is open again");
@@ -237,7 +239,9 @@ impl Writer {
                 }
                 Err(error) => error.to_string(),
             };
-            tracing::error!(path = %self.path.display(), error = cause, "cannot open the store again");
+            if tries.is_multiple_of(SAY_EVERY_TRIES) {
+                tracing::error!(path = %self.path.display(), tries, error = cause, "cannot open the store again");
+            }
             let until = Instant::now() + REOPEN_EVERY;
             while let Some(left) = until.checked_duration_since(Instant::now()) {
                 match self.inbox.take(Patience::For(left)) {
@@ -247,6 +251,7 @@ impl Writer {
                 }
             }
         }
+        None
     }
 }
 
