@@ -10,7 +10,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use durability::order::{MARK, Order, Violation};
+use durability::order::{MARK, Order};
 use durability::trace::{self, Call};
 use serde_json::json;
 use steadfast_client::{Client, SubmitOptions};
@@ -81,7 +81,8 @@ async fn commits_that_do_not_wait_for_their_sync_are_found() {
     let traced = Traced::run(given).await;
     let violations = traced.order.check(&traced.jobs);
     assert!(violations.len() > traced.jobs.len() / 2, "{} of {}", violations.len(), traced.jobs.len());
-    let early = |violation: &Violation| matches!(violation, Violation::AnsweredBeforeTheSync { .. });
+    let early =
+        |violation: &_| matches!(violation, durability::order::Violation::AnsweredBeforeTheSync { .. });
     assert!(violations.iter().all(early), "{violations:?}");
     assert!(!traced.lone_requests.iter().any(|request| traced.is_synced(request)));
 }

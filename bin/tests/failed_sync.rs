@@ -3,16 +3,19 @@
 #![allow(clippy::expect_used, reason = "a panic is how a test fails")]
 #![cfg(target_os = "linux")]
 
+mod acting;
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::process::PTracer;
 use serde_json::json;
 use steadfast_client::{Client, Error, SubmitOptions};
 use steadfast_domain::IdempotencyToken;
 use steadfast_testkit::eventually;
-use steadfast_testkit::harness::{Process, Server, Signal, given_server};
+use steadfast_testkit::harness::{Given, Process, Server, Signal, given_server};
 use steadfast_testkit::history::{Evidence, Expected, History, Mark, Told, all_jobs, until_all_ended};
 use steadfast_wire::{ErrorCode, Outcome};
 use tokio::task::JoinSet;
@@ -23,6 +26,21 @@ const CLIENTS: usize = 8;
 const ACCEPTED_BEFORE: usize = 5;
 /// `strace` is to let go of the server at once.
 const DETACH_WITHIN: Duration = Duration::from_secs(30);
+
+/// Not a test: the server of the tests here, when this program is started as one.
+#[test]
+fn serve() {
+    acting::serve_if_asked(|server| {
+        // Where the system lets a user's process be traced by none but its ancestors (Yama), it agrees to be.
+        // Elsewhere that is no valid request, and not needed.
+        let _ = rustix::process::set_ptracer(PTracer::Any);
+        server
+    });
+}
+
+fn given() -> Given {
+    given_server(PROGRAM).acted_by("serve")
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_syncs_fail_nothing_is_accepted_and_then_it_goes_on() {
@@ -58,7 +76,7 @@ async fn a_kill_in_doubt_leaves_each_job_whole_or_not_at_all() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sync_that_fails_as_the_log_is_copied_is_not_ignored() {
-    let mut server = given_server(PROGRAM).start().await;
+    let mut server = given().start().await;
     let (client, history) = (server.client(), History::new());
     let files = [server.database()];
     let failing = Failing::attach(&mut server, &files, "1+").await;
@@ -91,7 +109,7 @@ struct Doubt {
 
 impl Doubt {
     async fn with_syncs_that_fail(when: &str) -> Self {
-        let mut server = given_server(PROGRAM).start().await;
+        let mut server = given().start().await;
         let (client, history) = (server.client(), History::new());
         for _ in 0..ACCEPTED_BEFORE {
             history.submit(&client, "echo", &json!({})).await.expect("the disk works");
