@@ -24,8 +24,7 @@ const BODY_BYTES_LEAST: usize = 16 * 1024;
 const HURRY: Duration = Duration::from_secs(2);
 /// How often it is looked at how long a body may take.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// An unread rest of this size is left to hyper, which reads over it or closes; a larger one never comes to
-/// its end, and the answer says that the connection closes.
+/// A body of a refused request that is longer is not read over: the connection closes instead.
 const UNREAD_BYTES_MAX: u64 = 16 * 1024;
 
 /// What a job's body may have beyond its payload: all other members at their limits, escaped, with room.
@@ -51,10 +50,12 @@ impl Default for BodyMemory {
 }
 
 impl Refused {
-    /// The same, of a request whose body is not read: the connection is closed when it might be long.
-    pub(crate) fn before(self, body: &Body) -> Self {
+    /// The same, of a request whose body nobody reads. A short body is read over first, so that the connection
+    /// goes on; before a longer one it closes, which the answer says.
+    pub(crate) async fn before(self, app: &App, body: Body) -> Self {
         match body.size_hint().upper() {
-            Some(0..=UNREAD_BYTES_MAX) => self,
+            Some(0) => self,
+            Some(..=UNREAD_BYTES_MAX) if in_time(app, body, UNREAD_BYTES_MAX as usize).await.is_ok() => self,
             _ => self.and_close(),
         }
     }
@@ -70,19 +71,13 @@ impl JsonBody {
         body: Body,
         bytes_max: usize,
     ) -> Result<Self, Refused> {
-        check_content_type(headers).map_err(|refused| refused.before(&body))?;
+        if let Err(refused) = check_content_type(headers) {
+            return Err(refused.before(app, body).await);
+        }
         if body.size_hint().lower() > bytes_max as u64 {
             return Err(too_large(bytes_max));
         }
-        tokio::select! {
-            biased;
-            body = collect(app, body, bytes_max) => body,
-            () = patience(app) => {
-                let detail = "the request's body did not arrive in time";
-                Err(Refused::new(ErrorCode::RequestTimeout, detail).and_close())
-            }
-            _ = app.phases.at_least(Phase::Draining) => Err(drained(app).and_close()),
-        }
+        in_time(app, body, bytes_max).await
     }
 
     /// The body's bytes.
@@ -101,6 +96,19 @@ impl JsonBody {
             let at = error.valid_up_to();
             Refused::new(ErrorCode::MalformedJson, format!("the body is not valid UTF-8 at byte {at}"))
         })
+    }
+}
+
+/// The whole body, if it comes before the body timeout and the drain.
+async fn in_time(app: &App, body: Body, bytes_max: usize) -> Result<JsonBody, Refused> {
+    tokio::select! {
+        biased;
+        body = collect(app, body, bytes_max) => body,
+        () = patience(app) => {
+            let detail = "the request's body did not arrive in time";
+            Err(Refused::new(ErrorCode::RequestTimeout, detail).and_close())
+        }
+        _ = app.phases.at_least(Phase::Draining) => Err(drained(app).and_close()),
     }
 }
 

@@ -30,7 +30,10 @@ pub(crate) async fn submit(
     request: Request,
 ) -> Answer {
     let (head, body) = request.into_parts();
-    let services = open(&app, &head).map_err(|refused| refused.before(&body))?;
+    let services = match open(&app, &head) {
+        Ok(services) => services,
+        Err(refused) => return Err(refused.before(&app, body).await),
+    };
     let bytes_max = app.config.payload_bytes_max + ENVELOPE_BYTES_MAX;
     let body = JsonBody::read(&app, &head.headers, body, bytes_max).await?;
     let place = app.limits.take_work()?;
@@ -55,7 +58,10 @@ pub(crate) async fn submit_batch(
     request: Request,
 ) -> Answer {
     let (head, body) = request.into_parts();
-    let services = open(&app, &head).map_err(|refused| refused.before(&body))?;
+    let services = match open(&app, &head) {
+        Ok(services) => services,
+        Err(refused) => return Err(refused.before(&app, body).await),
+    };
     let body = JsonBody::read(&app, &head.headers, body, limits::BATCH_BYTES_MAX).await?;
     let place = app.limits.take_work()?;
     let key = key_of(&head.headers, KeyScope::Batch, body.bytes())?;

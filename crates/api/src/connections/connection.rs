@@ -29,8 +29,8 @@ use crate::config::Config;
 
 /// How long a reserved connection may take to bring its request, and to take its answer.
 const RESERVED_PATIENCE: Duration = Duration::from_secs(1);
-/// The same while all reserved places are taken and others wait for one.
-const RESERVED_HURRY: Duration = Duration::from_millis(100);
+/// The same while all reserved places are taken. Whoever waits for one has sent its request meanwhile.
+const RESERVED_HURRY: Duration = Duration::from_millis(20);
 /// How long a connection without any request yet may take to bring one when all are closing.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(100);
 /// How often a connection with unread bytes is looked at again when all are closing.
@@ -95,7 +95,7 @@ where
 }
 
 /// Serves a connection until nothing more is to be said on it, and returns its socket, to be closed politely;
-/// `None` when it was cut since it took too long.
+/// `None` when it took too long and is to end at once.
 pub(super) async fn serve(shared: &Shared, stream: TcpStream, peer: Peer) -> Option<TcpStream> {
     let (socket, watch) = Socket::new(stream);
     let unread = Unread::default();
@@ -128,7 +128,8 @@ pub(super) async fn serve(shared: &Shared, stream: TcpStream, peer: Peer) -> Opt
                 connection.as_mut().graceful_shutdown();
                 look.as_mut().reset(next_look);
             }
-            Step::Stop => break,
+            // There is no answer to be kept whole.
+            Step::Stop => return None,
             Step::Reset => {
                 reset(&watch);
                 return None;
@@ -173,7 +174,7 @@ enum Step {
     GoOn(Instant),
     /// Let it finish what it does and take nothing more; look again then.
     Graceful(Instant),
-    /// End it politely.
+    /// End it: nothing whole has come, and nothing was said.
     Stop,
     /// End it at once and throw away what the client does not read.
     Reset,
