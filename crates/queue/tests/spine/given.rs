@@ -179,6 +179,11 @@ pub(crate) struct Inside {
 
 impl Inside {
     pub(crate) fn pool(&self, boot: u128) -> WorkerPool {
+        self.pool_in(boot, self.phases.clone())
+    }
+
+    /// A pool with a life of its own.
+    pub(crate) fn pool_in(&self, boot: u128, phases: Phases) -> WorkerPool {
         let config = PoolConfig {
             concurrency: self.given.concurrency,
             lease: self.given.lease,
@@ -192,7 +197,7 @@ impl Inside {
             Arc::clone(&self.store) as Arc<dyn JobStore>,
             self.given.handlers.clone(),
             Arc::clone(&self.hub),
-            self.phases.clone(),
+            phases,
             self.given.handlers_runtime.clone().unwrap_or_else(Handle::current),
             self.pool_metrics.clone(),
         )
