@@ -19,6 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bin", &["api", "client", "domain", "handlers", "lifecycle", "queue", "store-sqlite", "wire"]),
     ("testkit", &["queue", "client", "wire", "domain"]),
     ("models", &[]),
+    ("bench", &["client", "domain", "testkit", "wire"]),
 ];
 
 /// Outside crates that must not come near a pure one: no runtime, no clock, no randomness, no network.

@@ -1,0 +1,78 @@
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::{Connection, Measured, Request, Tally, Target};
+use crate::error::BenchError;
+use crate::process::Usage;
+
+/// How a closed loop runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Closed {
+    /// So many connections, each of which sends its next request when it has its answer.
+    pub(crate) connections: usize,
+    /// What they do in this time is not counted.
+    pub(crate) warm_up: Duration,
+    /// The answers that come in this time are.
+    pub(crate) measure: Duration,
+}
+
+/// Runs it; `expected` are the statuses that the scenario allows.
+pub(crate) async fn run(
+    target: Target,
+    request: &Request,
+    expected: &'static [u16],
+    closed: Closed,
+) -> Result<Measured, BenchError> {
+    let failed = || BenchError::io(format!("a closed loop against {}", target.address));
+    let mut open = Vec::with_capacity(closed.connections);
+    for _ in 0..closed.connections {
+        open.push(Connection::open(target.address).await.map_err(failed())?);
+    }
+    let from = Instant::now() + closed.warm_up;
+    let until = from + closed.measure;
+    let tally = Arc::new(Mutex::new(Tally::default()));
+    let mut loops = JoinSet::new();
+    for connection in open {
+        loops.spawn(send_until(connection, request.clone(), from, until, expected, Arc::clone(&tally)));
+    }
+    sleep_until(from).await;
+    let (before, counted_from) = (Usage::of(target.process)?, Instant::now());
+    sleep_until(until).await;
+    let (after, time) = (Usage::of(target.process)?, counted_from.elapsed());
+    while let Some(ended) = loops.join_next().await {
+        ended.map_err(io::Error::other).and_then(|ended| ended).map_err(failed())?;
+    }
+    let tally = std::mem::take(&mut *tally.lock());
+    // The processor time is of the moments looked at, the answers are of the moments planned; in between
+    // lies at most a turn of this thread.
+    let usage = after.since(before).scaled(closed.measure.as_secs_f64() / time.as_secs_f64());
+    Ok(Measured { time: closed.measure, tally, usage, unanswered: 0 })
+}
+
+async fn send_until(
+    mut connection: Connection,
+    mut request: Request,
+    from: Instant,
+    until: Instant,
+    expected: &'static [u16],
+    tally: Arc<Mutex<Tally>>,
+) -> io::Result<()> {
+    let mut sent = Instant::now();
+    while sent < until {
+        let status = connection.exchange(request.next()).await?;
+        let answered = Instant::now();
+        if !expected.contains(&status) {
+            tally.lock().keep_odd(status, connection.body());
+        }
+        if answered >= from && answered < until {
+            tally.lock().record(status, answered - sent);
+        }
+        sent = answered;
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Steadfast's benchmark. Build the server first: `cargo build --release`.
+#[derive(Debug, Parser)]
+#[command(name = "steadfast-bench", max_term_width = 100)]
+pub(crate) struct CommandLine {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) options: Options,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    #[command(flatten)]
+    Run(Scenarios),
+    /// The ceiling: a bare axum handler behind the same requests. Run by the other commands.
+    #[command(hide = true)]
+    Bare,
+}
+
+/// What is measured. The times are those of the default options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub(crate) enum Scenarios {
+    /// Submits: durable, in memory and of a bare handler, with a key and with a slow disk (8 min)
+    Submit,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Options {
+    /// Times that everything is measured, in turn; a verdict needs 9
+    #[arg(long, global = true, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
+    /// Seconds that one measurement counts, after a warm-up of a quarter of that
+    #[arg(long, global = true, default_value = "2", value_parser = seconds)]
+    pub(crate) seconds: Duration,
+    /// Connections of the closed loops
+    #[arg(long, global = true, value_delimiter = ',', default_values_t = [64, 256])]
+    pub(crate) connections: Vec<usize>,
+    /// The server's program; by default the one beside this program
+    #[arg(long, global = true)]
+    pub(crate) server: Option<PathBuf>,
+    /// Also writes everything found to this file
+    #[arg(long, global = true)]
+    pub(crate) json: Option<PathBuf>,
+    /// Where the stores are; by default where temporary files are
+    #[arg(long, global = true)]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+impl Options {
+    /// What is not counted at the beginning of each measurement.
+    pub(crate) fn warm_up(&self) -> Duration {
+        self.seconds / 4
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    if (0.01..=600.0).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err("must be 0.01 to 600 seconds".to_owned())
+    }
+}
