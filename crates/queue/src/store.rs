@@ -71,7 +71,8 @@ pub trait JobStore: Send + Sync + 'static {
     /// then regardless of shares up to `max`. The claims survive this process; they need not survive a
     /// power loss. At most one job that was interrupted twice or more runs per owner at a time
     /// (DESIGN.md, "Interruptions"): fewest interruptions first, the next when it has ended or has run for
-    /// [`SUSPECT_ALONE_FOR`]. Never waits for work: with none ready it answers an empty list.
+    /// [`SUSPECT_ALONE_FOR`]. One on its last chance ([`StoreLimits::is_last_chance`]) is alone from its start
+    /// to its end, so that it can only be condemned for what it does itself. Never waits for work: with none ready it answers an empty list.
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError>;
 
     /// Heartbeat of claims. Progress: the newest wins, and may be lost. A checkpoint is durable on `Ok`.

@@ -8,7 +8,6 @@ use steadfast_queue::store::{
 
 use crate::claims::Claim;
 use crate::memory::Entry;
-use crate::ready::is_suspect;
 use crate::row::Stored;
 use crate::transaction::Transaction;
 
@@ -64,7 +63,7 @@ impl Transaction<'_, '_> {
             started_at: self.now,
             expires_at: lease_end(&request.owner, request.lease, self.now),
             cancel_requested: false,
-            suspect: is_suspect(job.interruptions),
+            interruptions: job.interruptions,
         };
         let owner = request.owner.to_string();
         let expires_at = claim.expires_at.map(Timestamp::unix_ms);

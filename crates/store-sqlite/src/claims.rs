@@ -1,7 +1,9 @@
 use std::collections::{BTreeSet, HashMap};
 
 use steadfast_domain::{Fence, JobId, Timestamp};
-use steadfast_queue::store::{ClaimId, ClaimLost, Owner, SUSPECT_ALONE_FOR};
+use steadfast_queue::store::{ClaimId, ClaimLost, Owner, SUSPECT_ALONE_FOR, StoreLimits};
+
+use crate::ready::is_suspect;
 
 /// Every claim, in memory: as many as there are attempts running here and with remote workers.
 #[derive(Debug, Default)]
@@ -23,7 +25,8 @@ pub(crate) struct Claim {
     /// through this one: no holder still believes in a claim that the store has given up.
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) cancel_requested: bool,
-    pub(crate) suspect: bool,
+    /// How often the job had been interrupted when it was claimed.
+    pub(crate) interruptions: u32,
 }
 
 impl Claims {
@@ -34,7 +37,7 @@ impl Claims {
             if let Some(at) = before.expires_at {
                 self.lapsing.remove(&(at, job));
             }
-            if before.suspect {
+            if is_suspect(before.interruptions) {
                 self.suspects.retain(|suspect| *suspect != job);
             }
         }
@@ -42,7 +45,7 @@ impl Claims {
             if let Some(at) = claim.expires_at {
                 self.lapsing.insert((at, job));
             }
-            if claim.suspect {
+            if is_suspect(claim.interruptions) {
                 self.suspects.push(job);
             }
             self.by_job.insert(job, claim);
@@ -73,10 +76,21 @@ impl Claims {
         Some((*at, self.by_job.get(job)?.job))
     }
 
-    /// Whether an owner runs a suspect that is to be alone for a while yet: through the last millisecond,
-    /// since times are cut to them.
-    pub(crate) fn has_lone_suspect(&self, owner: &Owner, now: Timestamp) -> bool {
-        self.suspects().any(|claim| claim.owner == *owner && now.since(claim.started_at) <= SUSPECT_ALONE_FOR)
+    /// Whether an owner may take a suspect that was interrupted this often: not beside one that is to be
+    /// alone for a while yet (through the last millisecond, since times are cut to them), and not while
+    /// either of them is on its last chance.
+    pub(crate) fn may_take_suspect(
+        &self,
+        owner: &Owner,
+        interruptions: u32,
+        limits: &StoreLimits,
+        now: Timestamp,
+    ) -> bool {
+        self.suspects().filter(|claim| claim.owner == *owner).all(|beside| {
+            let both = [interruptions, beside.interruptions];
+            now.since(beside.started_at) > SUSPECT_ALONE_FOR
+                && !both.into_iter().any(|interruptions| limits.is_last_chance(interruptions))
+        })
     }
 
     /// When the next suspect may join one that runs.

@@ -13,7 +13,7 @@ use crate::effects::Effects;
 use crate::log::Log;
 use crate::memory::{Entry, Memory};
 use crate::queues::QueueIndex;
-use crate::ready::{Waiting, is_suspect};
+use crate::ready::Waiting;
 use crate::retention::DEAD_PACKS;
 use crate::row::{index, text};
 use crate::schema;
@@ -149,7 +149,7 @@ fn read_claims(connection: &Connection, memory: &mut Memory) -> Result<()> {
             started_at: Timestamp::from_unix_ms(row.get(4)?),
             expires_at: row.get::<_, Option<i64>>(5)?.map(Timestamp::from_unix_ms),
             cancel_requested: row.get(6)?,
-            suspect: is_suspect(row.get(7)?),
+            interruptions: row.get(7)?,
         };
         memory.set_claim(job.high(), Some(claim));
     }

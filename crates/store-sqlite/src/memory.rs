@@ -315,11 +315,10 @@ impl Memory {
     }
 
     fn suspect_for(&self, request: &ClaimRequest, now: Timestamp) -> Option<(u32, Place)> {
-        if self.claims.has_lone_suspect(&request.owner, now) {
-            return None;
-        }
         let firsts = request.wants.iter().filter_map(|want| self.ready(want)?.first_suspect(kinds_of(want)));
-        firsts.min()
+        firsts.min().filter(|(interruptions, _)| {
+            self.claims.may_take_suspect(&request.owner, *interruptions, self.queues.limits(), now)
+        })
     }
 
     /// The ready jobs of the queue that is wanted, unless it is paused.

@@ -63,6 +63,11 @@ impl Queues {
         }
     }
 
+    /// The limits over all queues.
+    pub(crate) fn limits(&self) -> &StoreLimits {
+        &self.limits
+    }
+
     /// Adds a queue that is not there.
     pub(crate) fn add(&mut self, spec: QueueSpec) -> QueueIndex {
         let index = self.all.len() as QueueIndex;

@@ -120,17 +120,26 @@ impl State {
     }
 
     /// The one suspect that this owner may take now: of all it wants, the one with the fewest
-    /// interruptions. None while it has had another for less than [`SUSPECT_ALONE_FOR`].
+    /// interruptions. None while it has had another for less than [`SUSPECT_ALONE_FOR`], or while either of
+    /// them is on its last chance.
     fn suspect_for(&self, request: &ClaimRequest, now: Now) -> Option<Place> {
-        let newest = self.indexes.suspects_held.get(&request.owner).and_then(|held| held.last());
-        if newest.is_some_and(|(began, _)| now.instant.duration_since(*began) < SUSPECT_ALONE_FOR) {
+        let mut held = self.indexes.suspects_held.get(&request.owner).into_iter().flatten().peekable();
+        let is_alone = held.peek().is_none();
+        if held.any(|(began, id)| {
+            now.instant.duration_since(*began) < SUSPECT_ALONE_FOR || self.is_last_chance(*id)
+        }) {
             return None;
         }
         let wanted = request.wants.iter().filter_map(|want| {
             let queue = self.indexes.queues.get(&want.queue).filter(|queue| !queue.paused)?;
             queue.ready.first_suspect(kinds_of(want), |id| !self.is_expired(id, now))
         });
-        wanted.min().map(|(_, place)| place)
+        let (interruptions, place) = wanted.min()?;
+        (is_alone || !self.limits.is_last_chance(interruptions)).then_some(place)
+    }
+
+    fn is_last_chance(&self, id: JobId) -> bool {
+        self.jobs.get(&id).is_some_and(|entry| self.limits.is_last_chance(entry.job.interruptions))
     }
 
     fn is_expired(&self, id: JobId, now: Now) -> bool {

@@ -49,6 +49,13 @@ impl Default for StoreLimits {
     }
 }
 
+impl StoreLimits {
+    /// Whether a job interrupted this often is `dead` when it is interrupted once more.
+    pub fn is_last_chance(&self, interruptions: u32) -> bool {
+        interruptions.saturating_add(1) >= self.interruptions_max
+    }
+}
+
 /// How long, and how many, terminal jobs are kept. Oldest go first, `dead` ones last.
 #[derive(Debug, Clone)]
 pub struct Retention {

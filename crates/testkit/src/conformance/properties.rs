@@ -96,7 +96,8 @@ macro_rules! each_property {
                 the_least_interrupted_suspect_goes_first,
                 one_interruption_makes_no_suspect,
                 every_owner_may_run_a_suspect,
-                a_suspect_is_alone_for_its_time_and_no_longer;
+                a_suspect_is_alone_for_its_time_and_no_longer,
+                a_suspect_on_its_last_chance_is_alone_from_start_to_end;
             times:
                 a_job_for_later_is_scheduled,
                 a_scheduled_job_is_queued_from_its_time_on,

@@ -5,11 +5,16 @@ use steadfast_queue::store::{SUSPECT_ALONE_FOR, SUSPECT_INTERRUPTIONS, StoreLimi
 use tokio::time::Instant;
 
 use super::Bench;
-use super::subject::{LONG, Subject, completed, echo, ids, of_kind, only, want, worker};
+use super::subject::{LONG, Subject, completed, echo, ids, of_kind, only, want, want_kinds, worker};
+
+/// So many that only [`LAST_CHANCE`] comes near.
+const INTERRUPTIONS_MAX: u32 = 10;
+/// One more interruption ends the job.
+const LAST_CHANCE: u32 = INTERRUPTIONS_MAX - 1;
 
 /// Makes a job of each kind that was interrupted so often.
 async fn interrupted(bench: &mut dyn Bench, jobs: &[(&str, u32)]) -> (Subject, Vec<JobId>) {
-    let limits = StoreLimits { interruptions_max: 100, ..StoreLimits::default() };
+    let limits = StoreLimits { interruptions_max: INTERRUPTIONS_MAX, ..StoreLimits::default() };
     let store = Subject::open_with(bench, limits).await;
     let mut made = Vec::new();
     for (kind, times) in jobs {
@@ -80,4 +85,27 @@ pub async fn a_suspect_is_alone_for_its_time_and_no_longer(bench: &mut dyn Bench
     assert_eq!(store.claim(10).await.len(), 1);
     store.until("the next suspect is given", async || store.claim(10).await.pop()).await;
     assert!(before.elapsed() >= SUSPECT_ALONE_FOR);
+}
+
+/// Whoever was interrupted beside it would be condemned with it, or it with them: on its last chance a
+/// suspect neither joins another nor is joined, however long that one runs.
+pub async fn a_suspect_on_its_last_chance_is_alone_from_start_to_end(bench: &mut dyn Bench) {
+    let twice = SUSPECT_INTERRUPTIONS;
+    let jobs = [("a", LAST_CHANCE), ("b", LAST_CHANCE), ("c", twice), ("d", twice), ("e", twice)];
+    let (store, _) = interrupted(bench, &jobs).await;
+    let (one, other) = (store.owner.clone(), worker("w1"));
+    let claim =
+        async |owner, kind| store.claim_as(owner, vec![want_kinds("default", &[kind])], 1, LONG).await;
+    let last_chance = only(claim(&other, "a").await);
+    let first = only(claim(&one, "c").await);
+
+    let second = store.until("the next suspect is given", async || claim(&one, "d").await.pop()).await;
+    assert_eq!(claim(&one, "b").await.len(), 0, "it does not join others");
+    assert_eq!(claim(&other, "e").await.len(), 0, "others do not join it");
+    store.end(first.id, completed()).await;
+    assert_eq!(claim(&one, "b").await.len(), 0, "one of them still runs");
+    store.end(second.id, completed()).await;
+    assert_eq!(claim(&one, "b").await.len(), 1);
+    store.end(last_chance.id, completed()).await;
+    assert_eq!(claim(&other, "e").await.len(), 1);
 }

@@ -130,6 +130,7 @@ pub(crate) const FAULTS: &[(Fault, &str)] = &[
     (Fault::PauseUndone, "declaring_again_never_touches_the_pause"),
     (Fault::SuspectsTogether, "an_owner_runs_one_suspect_at_a_time"),
     (Fault::SuspectsTogether, "a_suspect_is_alone_for_its_time_and_no_longer"),
+    (Fault::SuspectsTogether, "a_suspect_on_its_last_chance_is_alone_from_start_to_end"),
     (Fault::FencesShrink, "fencing_tokens_grow"),
     (Fault::AttemptNotCounted, "a_claimed_job_reads_as_its_attempt"),
     (Fault::CheckpointLost, "a_checkpoint_outlives_its_lost_claim"),
