@@ -7,10 +7,9 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntGauge, Registry};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
-use crate::settings::{LogFormat, Settings};
+use crate::settings::{LogFormat, Settings, log_filter};
 
 /// Lines waiting for standard error at most; more are dropped.
 const BUFFERED_LINES_MAX: usize = 8_192;
@@ -48,7 +47,7 @@ impl Logging {
         let dropped = writer.error_counter();
         let terminal = stderr().is_terminal();
         let format = settings.log_format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
-        let lines = fmt().with_env_filter(EnvFilter::try_new(&settings.log)?).with_writer(writer);
+        let lines = fmt().with_env_filter(log_filter(&settings.log)?).with_writer(writer);
         match format {
             LogFormat::Text => tracing::subscriber::set_global_default(lines.with_ansi(terminal).finish())?,
             LogFormat::Json => {

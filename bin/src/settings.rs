@@ -32,6 +32,7 @@ use file::File;
 pub use queues::QueueSettings;
 pub use table::{SETTINGS, Setting};
 use value::NotAllowed;
+pub(crate) use value::log_filter;
 pub use value::{LogFormat, StoreUrl, show_time};
 
 /// What the server is told. [`SETTINGS`] says what each is for and what is allowed; the default is the

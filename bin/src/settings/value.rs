@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
 
 /// Where jobs live.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +84,7 @@ impl Slot<'_> {
                 });
             }
             Self::LogFilter(place) => {
-                EnvFilter::try_new(text).ok()?;
+                log_filter(text).ok()?;
                 **place = text.to_owned();
             }
         }
@@ -231,6 +232,12 @@ fn parse_with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 fn in_largest_unit(number: u64, units: &[(&str, u64)]) -> String {
     let whole = units.iter().find(|(_, factor)| number >= *factor && number.is_multiple_of(*factor));
     whole.map_or_else(|| number.to_string(), |(unit, factor)| format!("{}{unit}", number / factor))
+}
+
+/// The filter of the log. A field's value in it is compared as text: read as a pattern, some 300 characters
+/// could take the start many seconds.
+pub(crate) fn log_filter(text: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::builder().with_regex(false).parse(text)
 }
 
 fn parse_store(text: &str) -> Option<StoreUrl> {
