@@ -12,7 +12,7 @@ use steadfast_testkit::history::History;
 use steadfast_wire::BatchRequest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 /// Ten times what an idle server takes to end.
 const EXIT_WITHIN: Duration = Duration::from_secs(1);
@@ -71,11 +71,11 @@ async fn a_server_that_waits_for_far_off_jobs_rests_and_stops_at_once() {
     let exit = server.stop().await.expect_code(0);
     assert!(exit.took < EXIT_WITHIN, "{:?}", exit.took);
     assert_no_time_used_up(&exit.ledger());
-    stream.await.expect("the stream has ended");
+    stream.join_all().await;
 }
 
 /// Follows a job's events, and closes when the server does; returns when the first one has come.
-async fn open_stream(server: &Server, job: JobId) -> JoinHandle<()> {
+async fn open_stream(server: &Server, job: JobId) -> JoinSet<()> {
     let mut stream = TcpStream::connect(server.address()).await.expect("a connection");
     let request = format!("GET /v1/jobs/{job}/events HTTP/1.1\r\nHost: test\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("a request is sent");
@@ -83,7 +83,9 @@ async fn open_stream(server: &Server, job: JobId) -> JoinHandle<()> {
     while !String::from_utf8_lossy(&received).contains("scheduled") {
         assert!(stream.read_buf(&mut received).await.expect("it goes on") > 0, "it has ended");
     }
-    tokio::spawn(async move { while stream.read_buf(&mut received).await.is_ok_and(|bytes| bytes > 0) {} })
+    let mut reading = JoinSet::new();
+    reading.spawn(async move { while stream.read_buf(&mut received).await.is_ok_and(|bytes| bytes > 0) {} });
+    reading
 }
 
 async fn assert_rests(server: &mut Server) {

@@ -4,12 +4,14 @@
 mod acting;
 
 use std::thread::available_parallelism;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use steadfast_lifecycle::Hooks;
 use steadfast_testkit::gate::Gate;
 use steadfast_testkit::harness::{Signal, given_server};
 use steadfast_testkit::history::{Evidence, Expected, History, all_jobs, until_all_ended};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// The budget of the test's server.
 const GRACEFUL: Duration = Duration::from_millis(100);
@@ -30,8 +32,9 @@ fn serve() {
         let mut hooks = Hooks::new();
         hooks.post.add("block every thread", CLOSE, async {
             // More than the runtime has: nothing that needs it goes on from here, no timer either.
+            let mut blocked = JoinSet::new();
             for _ in 0..=available_parallelism().map_or(2, |cores| cores.get().max(2)) {
-                tokio::spawn(async { block_for_ever() });
+                blocked.spawn(async { block_for_ever() });
             }
             block_for_ever()
         });

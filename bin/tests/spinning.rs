@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::thread::available_parallelism;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -18,6 +18,7 @@ use steadfast_testkit::eventually;
 use steadfast_testkit::harness::{Server, Signal, given_server};
 use steadfast_testkit::history::{Evidence, Expected, History, all_jobs, until_all_ended};
 use steadfast_testkit::raw::RawConnection;
+use tokio::time::Instant;
 
 /// The budget of the test's server: long enough to be asked while it drains.
 const GRACEFUL: Duration = Duration::from_secs(1);

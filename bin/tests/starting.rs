@@ -3,12 +3,13 @@
 #![cfg(feature = "failpoints")]
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use steadfast_testkit::gate::Gate;
 use steadfast_testkit::harness::{Server, Signal, given_server};
 use steadfast_testkit::history::{Evidence, Expected, History, Told, all_jobs, until_all_ended};
 use steadfast_testkit::raw::{RawAnswer, RawConnection};
+use tokio::time::Instant;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_steadfast");
 /// What is left of the server's budget when nothing runs yet.
