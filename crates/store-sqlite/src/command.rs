@@ -117,11 +117,6 @@ impl Command {
         matches!(self, Self::Submit(ask) if ask.input.give_up_at <= now)
     }
 
-    /// Whether it needs new room on the disk that was not paid for before.
-    pub(crate) fn is_submission(&self) -> bool {
-        matches!(self, Self::Submit(_) | Self::Reopen(_))
-    }
-
     /// Whether its answer promises to survive the power. A claim's need not.
     pub(crate) fn is_durable(&self) -> bool {
         match self {
@@ -135,10 +130,10 @@ impl Command {
     pub(crate) fn run(&mut self, tx: &mut Transaction<'_, '_>) -> Sql<()> {
         match self {
             Self::Submit(ask) => {
-                ask.staged = Some(tx.submit(&ask.input)?.map_err(SubmitError::from));
+                ask.staged = Some(tx.submit(&ask.input)?);
                 fail::fail_point!("sqlite::submit::before_commit");
             }
-            Self::Reopen(ask) => ask.staged = Some(tx.reopen(ask.input)?.map_err(SubmitError::from)),
+            Self::Reopen(ask) => ask.staged = Some(tx.reopen(ask.input)?),
             Self::Claim(ask) => {
                 let claims = tx.claim(&ask.input)?;
                 ask.stage(Granted { claims, inbox: Weak::new() });

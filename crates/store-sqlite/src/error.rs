@@ -1,7 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 use steadfast_domain::JobId;
 use steadfast_queue::store::StoreError;
 
@@ -39,13 +39,30 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// It is damaged, or no database at all.
-    #[error("{path} is not a database or is damaged: restore it from a backup, or name another file")]
+    #[error(
+        "{path} is not a database or is damaged ({source}): restore it from a backup, or name another file"
+    )]
     Corrupt {
         /// The database file.
         path: PathBuf,
         /// What SQLite found.
         #[source]
         source: rusqlite::Error,
+    },
+    /// There is a log, but no database that it belongs to.
+    #[error(
+        "{path} is missing or empty, but its write-ahead log {path}-wal is not: restore both from one backup, \
+         or move the log away to start anew"
+    )]
+    LogAlone {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// There is no room to open it.
+    #[error("the disk of {path} is full: make room, then start again; nothing that was accepted is lost")]
+    Full {
+        /// The database file.
+        path: PathBuf,
     },
     /// It cannot be written.
     #[error("{path} is read-only: make the file and its directory writable for this user")]
@@ -86,11 +103,32 @@ pub enum OpenError {
 impl OpenError {
     pub(crate) fn sqlite(path: PathBuf, source: rusqlite::Error) -> Self {
         match source.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Self::Corrupt { path, source },
+            _ if is_damage(&source) => Self::Corrupt { path, source },
             Some(ErrorCode::ReadOnly) => Self::ReadOnly { path },
+            Some(ErrorCode::DiskFull) => Self::Full { path },
+            // The index of the log is given its room at once; only a full disk stops that.
+            _ if extended_code(&source) == Some(ffi::SQLITE_IOERR_SHMSIZE) => Self::Full { path },
             _ => Self::Sqlite { path, source },
         }
     }
+
+    /// Whether room would help.
+    pub(crate) const fn is_full(&self) -> bool {
+        matches!(self, Self::Full { .. })
+    }
+}
+
+/// Whether the file itself is wrong: no tree of pages, or a value in it that was never written there.
+pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
+    matches!(
+        error,
+        FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..)
+    ) || matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+fn extended_code(error: &rusqlite::Error) -> Option<i32> {
+    error.sqlite_error().map(|error| error.extended_code)
 }
 
 /// Why a transaction failed, and so what its callers are told.
@@ -139,7 +177,6 @@ impl Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rusqlite::ffi;
 
     fn failure(code: i32) -> rusqlite::Error {
         rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)

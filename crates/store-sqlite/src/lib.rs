@@ -19,6 +19,9 @@
 //! **Invariant:** nobody but SQLite opens the database file: closing any other descriptor of it would drop
 //! the process's locks.
 //!
+//! **Invariant:** a start that is refused has written nothing, and nothing is written to a file in which damage
+//! was seen.
+//!
 //! Start with `store.rs` for the way in, `writer.rs` for the batch, `transaction.rs` for a job's change.
 
 mod claim;
@@ -43,6 +46,7 @@ mod pace;
 mod queues;
 mod read;
 mod ready;
+mod reserve;
 mod retention;
 mod row;
 mod schema;

@@ -41,10 +41,15 @@ const LIVE: &str = "SELECT id, state, queue, kind, priority, run_at, expires_at,
 const NEWEST_JOB: &str = "SELECT id, low FROM jobs WHERE id = (SELECT max(id) FROM jobs)";
 const NEWEST_PACK: &str = "SELECT coalesce(max(pack), ?1) FROM ended WHERE pack >= ?1 AND pack < ?2";
 
-/// Opens the database and reads what lives in it. Jobs that have ended are not read.
+/// Opens the database, reads what lives in it, and takes back what earlier processes were running. Jobs that
+/// have ended are not read. Nothing is written before everything that is read was found whole.
 pub(crate) fn open(path: &Path, limits: &StoreLimits) -> Result<Opened, OpenError> {
     let connection = schema::open_writer(path)?;
-    finish(connection, limits).map_err(|source| OpenError::sqlite(path.to_owned(), source))
+    let opened = read(connection, limits).and_then(|mut opened| {
+        take_over(&mut opened, limits)?;
+        Ok(opened)
+    });
+    opened.map_err(|source| OpenError::sqlite(path.to_owned(), source))
 }
 
 /// Opens the database again in the same process, once the whole log is in it: see `Writer::reopen`.
@@ -55,32 +60,29 @@ pub(crate) fn open_anew(path: &Path, limits: &StoreLimits) -> Result<Opened, Ope
         let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
         return Err(sqlite(rusqlite::Error::SqliteFailure(busy, Some("a reader holds the log".to_owned()))));
     }
-    finish(connection, limits).map_err(sqlite)
-}
-
-fn finish(mut connection: Connection, limits: &StoreLimits) -> Result<Opened> {
-    let log = Log::take_over(&mut connection)?;
-    let (memory, numbers) = read(&connection, limits)?;
-    Ok(Opened { connection, log, memory, numbers })
+    let mut opened = read(connection, limits).map_err(sqlite)?;
+    count_opening(&opened.connection, &mut opened.numbers).map_err(sqlite)?;
+    Ok(opened)
 }
 
 /// Takes back what earlier processes were running: the file has one process at a time, so none of them
 /// lives. Leases of remote workers stay.
-pub(crate) fn recover(opened: &mut Opened, limits: &StoreLimits) -> Result<()> {
+fn take_over(opened: &mut Opened, limits: &StoreLimits) -> Result<()> {
     let Opened { connection, memory, numbers, .. } = opened;
     let jobs: Vec<i64> = connection
         .prepare("SELECT job FROM claims WHERE expires_at IS NULL")?
         .query_map([], |row| row.get(0))?
         .collect::<Result<_>>()?;
     if jobs.is_empty() {
-        return Ok(());
+        return count_opening(connection, numbers);
     }
     let mut statements = Statements::prepare(connection)?;
     let mut effects = Effects::default();
     fail::fail_point!("sqlite::open::before_recovery");
     statements.begin.execute([])?;
+    count_opening(connection, numbers)?;
     let mut tx =
-        Transaction::new(&mut statements, memory, numbers, &mut effects, limits, crate::clock::now());
+        Transaction::new(&mut statements, memory, numbers, &mut effects, limits, crate::clock::now(), true);
     for job in &jobs {
         if let Some(stored) = tx.job_to_change(*job as u64)? {
             tx.interrupt(stored)?;
@@ -93,23 +95,30 @@ pub(crate) fn recover(opened: &mut Opened, limits: &StoreLimits) -> Result<()> {
     Ok(())
 }
 
-fn read(connection: &Connection, limits: &StoreLimits) -> Result<(Memory, Numbers)> {
+/// Every token from now on is above those of earlier openings.
+fn count_opening(connection: &Connection, numbers: &mut Numbers) -> Result<()> {
+    let count = "UPDATE meta SET epoch = epoch + 1 RETURNING epoch";
+    let epoch: i64 = connection.query_row(count, [], |row| row.get(0))?;
+    numbers.fence = (epoch as u64) << FENCE_BITS;
+    Ok(())
+}
+
+fn read(mut connection: Connection, limits: &StoreLimits) -> Result<Opened> {
     let now = crate::clock::now();
-    connection.execute("UPDATE meta SET epoch = epoch + 1", [])?;
-    let epoch: i64 = connection.query_row("SELECT epoch FROM meta", [], |row| row.get(0))?;
+    let log = Log::take_over(&mut connection)?;
     let mut memory = Memory::new(limits.clone());
-    read_queues(connection, &mut memory)?;
-    read_claims(connection, &mut memory)?;
-    read_live(connection, &mut memory, now)?;
+    read_queues(&connection, &mut memory)?;
+    read_claims(&connection, &mut memory)?;
+    read_live(&connection, &mut memory, now)?;
     memory.commit();
     let newest_pack =
         |from: i64, below: i64| connection.query_row(NEWEST_PACK, (from, below), |row| row.get(0));
     let numbers = Numbers {
         ids: JobIds::after(connection.query_row(NEWEST_JOB, [], |row| job_id(row, 0)).optional()?),
-        fence: (epoch as u64) << FENCE_BITS,
+        fence: 0,
         packs: [newest_pack(0, DEAD_PACKS)?, newest_pack(DEAD_PACKS, i64::MAX)?],
     };
-    Ok((memory, numbers))
+    Ok(Opened { connection, log, memory, numbers })
 }
 
 fn job_id(row: &Row<'_>, column: usize) -> Result<JobId> {

@@ -1,5 +1,5 @@
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use crate::OpenError;
@@ -22,13 +22,16 @@ impl Lock {
             let path = lock_path.clone();
             move |source| OpenError::Io { doing, path, source }
         };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&lock_path)
-            .map_err(failed("open the lock file"))?;
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&lock_path).map_err(
+                |source| match source.kind() {
+                    ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
+                        OpenError::ReadOnly { path: path.to_owned() }
+                    }
+                    ErrorKind::StorageFull => OpenError::Full { path: path.to_owned() },
+                    _ => failed("open the lock file")(source),
+                },
+            )?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

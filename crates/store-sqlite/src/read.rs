@@ -8,6 +8,7 @@ use steadfast_queue::store::{ListQuery, Page, StoreError};
 use tokio::sync::Semaphore;
 use tokio::task;
 
+use crate::health::Damage;
 use crate::row::{self, Bodies};
 
 /// Connections that only read: each sees what is committed, and none stands in the writer's way. A read is
@@ -15,6 +16,7 @@ use crate::row::{self, Bodies};
 #[derive(Debug)]
 pub(crate) struct Readers {
     idle: Mutex<Vec<Connection>>,
+    damage: Damage,
     permits: Arc<Semaphore>,
 }
 
@@ -22,9 +24,10 @@ pub(crate) struct Readers {
 const READERS: usize = 4;
 
 impl Readers {
-    pub(crate) fn open(path: &Path) -> Result<Arc<Self>> {
+    pub(crate) fn open(path: &Path, damage: Damage) -> Result<Arc<Self>> {
         let connections = (0..READERS).map(|_| crate::schema::open_reader(path)).collect::<Result<_>>()?;
-        Ok(Arc::new(Self { idle: Mutex::new(connections), permits: Arc::new(Semaphore::new(READERS)) }))
+        let permits = Arc::new(Semaphore::new(READERS));
+        Ok(Arc::new(Self { idle: Mutex::new(connections), damage, permits }))
     }
 
     /// Runs a bounded read on a connection of its own. Dropping the future abandons the answer only.
@@ -38,7 +41,7 @@ impl Readers {
             // Dropped last: whoever has all permits has all connections.
             let _permit = permit;
             let connection = readers.idle.lock().pop()?;
-            let answer = read(&connection);
+            let answer = read(&connection).inspect_err(|error| readers.damage.look_for(error));
             readers.idle.lock().push(connection);
             Some(answer)
         });

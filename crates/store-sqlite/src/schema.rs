@@ -1,6 +1,8 @@
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::{OpenError, file_system};
@@ -18,6 +20,10 @@ const LOG_BYTES_MAX: i64 = 64 << 20;
 /// Opens the writer's connection and brings the schema up to date.
 pub(crate) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     let sqlite = |source| OpenError::sqlite(path.to_owned(), source);
+    // SQLite would take an empty database for a new one and delete its log.
+    if bytes_of(path) == 0 && bytes_of(&log_of(path)) > 0 {
+        return Err(OpenError::LogAlone { path: path.to_owned() });
+    }
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(sqlite)?;
@@ -25,6 +31,7 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
         return Err(OpenError::ReadOnly { path: path.to_owned() });
     }
     connection.busy_timeout(BUSY_TIMEOUT).map_err(sqlite)?;
+    keep_log(&connection, true).map_err(sqlite)?;
     check_ours(&connection, path)?;
     configure(&connection).map_err(sqlite)?;
     migrate(&mut connection).map_err(sqlite)?;
@@ -43,10 +50,28 @@ pub(crate) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// Whether closing this connection leaves the log as it is. It does until the whole file was believed, so
+/// that a start which is refused changes nothing.
+pub(crate) fn keep_log(connection: &Connection, keep: bool) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep).map(|_| ())
+}
+
 /// Copies the whole log into the database and empties it. `false` when a reader stood in the way.
 pub(crate) fn checkpoint(connection: &Connection) -> rusqlite::Result<bool> {
     let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
     Ok(busy == 0)
+}
+
+/// The log of the database at `path`, which lies where a symbolic link leads.
+fn log_of(path: &Path) -> PathBuf {
+    let mut log = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).into_os_string();
+    log.push("-wal");
+    log.into()
+}
+
+/// Bytes of a file; none if there is no such file.
+fn bytes_of(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |file| file.len())
 }
 
 fn check_ours(connection: &Connection, path: &Path) -> Result<(), OpenError> {

@@ -15,12 +15,13 @@ use tokio::sync::{broadcast, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::command::{Ask, Command};
-use crate::health::Health;
+use crate::health::{Damage, Health};
 use crate::inbox::{Inbox, Lane};
 use crate::load::{self, Opened};
 use crate::lock::Lock;
 use crate::pace::Pace;
 use crate::read::{self, Readers};
+use crate::reserve::Reserve;
 use crate::writer::Writer;
 use crate::{OpenError, SqliteMetrics, file_system};
 
@@ -55,9 +56,14 @@ impl SqliteStore {
         let SqliteConfig { path, limits } = config;
         file_system::check(&path)?;
         let lock = Lock::take(&path)?;
-        let mut opened = load::open(&path, &limits)?;
-        load::recover(&mut opened, &limits).map_err(|source| OpenError::sqlite(path.clone(), source))?;
-        Self::start(path, limits, metrics, opened, lock)
+        let mut reserve = Reserve::find(&path);
+        let opened = match load::open(&path, &limits) {
+            // What it has to write was accepted before.
+            Err(error) if error.is_full() && reserve.release() => load::open(&path, &limits)?,
+            opened => opened?,
+        };
+        reserve.fill();
+        Self::start(path, limits, metrics, opened, reserve, lock)
     }
 
     /// Starts the writer on a file that is open, and opens it for readers.
@@ -66,9 +72,12 @@ impl SqliteStore {
         limits: StoreLimits,
         metrics: SqliteMetrics,
         opened: Opened,
+        reserve: Reserve,
         lock: Lock,
     ) -> Result<Self, OpenError> {
-        let readers = Readers::open(&path).map_err(|source| OpenError::sqlite(path.clone(), source))?;
+        let damage = Damage::none(path.clone());
+        let readers =
+            Readers::open(&path, damage.clone()).map_err(|source| OpenError::sqlite(path.clone(), source))?;
         let inbox = Arc::new(Inbox::new());
         let (hints, _) = broadcast::channel(HINTS_MAX);
         let (ended, has_ended) = watch::channel(None);
@@ -78,8 +87,9 @@ impl SqliteStore {
             inbox: Arc::clone(&inbox),
             hints: hints.clone(),
             metrics,
-            health: Health::new(path.clone()),
+            health: Health::new(path.clone(), damage),
             pace: Pace::default(),
+            reserve,
             ended,
         };
         let thread = thread::Builder::new().name("store-writer".to_owned());
@@ -233,7 +243,8 @@ mod tests {
         let opened = load::open(&path, &limits).unwrap();
         opened.connection.pragma_update(None, "max_page_count", pages).unwrap();
         let metrics = SqliteMetrics::register(&Registry::new()).unwrap();
-        SqliteStore::start(path, limits, metrics, opened, lock).unwrap()
+        let reserve = Reserve::find(&path);
+        SqliteStore::start(path, limits, metrics, opened, reserve, lock).unwrap()
     }
 
     async fn submit(store: &SqliteStore) -> Result<JobId, SubmitError> {

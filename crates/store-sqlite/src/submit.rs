@@ -3,7 +3,7 @@ use std::collections::hash_map::Entry;
 
 use rusqlite::Result;
 use steadfast_domain::{Change, Event, Job, JobId, NewJob};
-use steadfast_queue::store::{How, IdempotencyKey, Refusal, Submission, Submitted};
+use steadfast_queue::store::{How, IdempotencyKey, Refusal, StoreError, Submission, SubmitError, Submitted};
 
 use crate::fingerprints::fingerprint;
 use crate::keys::{self, Answered, key_hash, pack};
@@ -28,46 +28,52 @@ struct Plan {
 }
 
 impl Transaction<'_, '_> {
-    /// Idempotency key, then unique keys, then room; nothing is written before all have agreed.
-    pub(crate) fn submit(&mut self, submission: &Submission) -> Result<Result<Vec<Submitted>, Refusal>> {
+    /// Idempotency key, then unique keys, then room, then the disk; nothing is written before all have agreed.
+    pub(crate) fn submit(&mut self, submission: &Submission) -> Result<Result<Vec<Submitted>, SubmitError>> {
         let key = submission.key.as_ref().map(|key| (key, key_hash(key)));
         if let Some((key, hash)) = key
             && let Some(answered) = keys::find(self.memory, self.statements, key, hash)?
         {
-            return self.replay(key, &answered);
+            return Ok(self.replay(key, &answered)?.map_err(SubmitError::from));
         }
         let plan = match self.plan(&submission.jobs)? {
             Ok(plan) => plan,
-            Err(refusal) => return Ok(Err(refusal)),
+            Err(refusal) => return Ok(Err(refusal.into())),
         };
         if let Err(refusal) = self.memory.queues.room_for(&plan.needed) {
-            return Ok(Err(refusal));
+            return Ok(Err(refusal.into()));
+        }
+        if !self.admits && !plan.needed.is_empty() {
+            return Ok(Err(StoreError::Full.into()));
         }
         self.make(submission, plan.parts, key).map(Ok)
     }
 
     /// `dead` or `cancelled` back to `queued`.
-    pub(crate) fn reopen(&mut self, id: JobId) -> Result<Result<Change, Refusal>> {
-        let Some(stored) = self.find(id)? else { return Ok(Err(Refusal::JobNotFound)) };
+    pub(crate) fn reopen(&mut self, id: JobId) -> Result<Result<Change, SubmitError>> {
+        let Some(stored) = self.find(id)? else { return Ok(Err(Refusal::JobNotFound.into())) };
         let job = &stored.job;
         if stored.claim.is_some() || job.state.after(Event::Reopen).is_none() {
             let state = stored.into_job(self.now).state;
-            return Ok(Err(Refusal::State(state)));
+            return Ok(Err(Refusal::State(state).into()));
         }
         if job.deadline.is_some_and(|deadline| deadline <= self.now) {
-            return Ok(Err(Refusal::DeadlinePassed));
+            return Ok(Err(Refusal::DeadlinePassed.into()));
         }
         if let Some(key) = &job.unique_key
             && self.live_with_unique_key(job.tenant.as_str(), job.queue.as_str(), key.as_str())?.is_some()
         {
-            return Ok(Err(Refusal::UniqueKeyTaken));
+            return Ok(Err(Refusal::UniqueKeyTaken.into()));
         }
         let Some(queue) = self.memory.queues.find(&job.queue) else {
-            return Ok(Err(Refusal::QueueNotFound { queue: job.queue.clone() }));
+            return Ok(Err(Refusal::QueueNotFound { queue: job.queue.clone() }.into()));
         };
         let needed = Load { jobs: 1, bytes: job.payload_bytes as u64 };
         if let Err(refusal) = self.memory.queues.room_for(&[(queue, needed)]) {
-            return Ok(Err(refusal));
+            return Ok(Err(refusal.into()));
+        }
+        if !self.admits {
+            return Ok(Err(StoreError::Full.into()));
         }
         let (now, state) = (self.now, job.state);
         let change = self.change(stored, Event::Reopen, |stored, _| {
@@ -75,7 +81,7 @@ impl Transaction<'_, '_> {
             stored.job.interruptions = 0;
             stored.job.run_at = now;
         })?;
-        Ok(change.ok_or(Refusal::State(state)))
+        Ok(change.ok_or(Refusal::State(state).into()))
     }
 
     fn replay(

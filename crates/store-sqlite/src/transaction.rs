@@ -19,6 +19,8 @@ pub(crate) struct Transaction<'t, 'c> {
     pub(crate) limits: &'t StoreLimits,
     /// The time of everything in it.
     pub(crate) now: Timestamp,
+    /// Whether the disk has room for new jobs.
+    pub(crate) admits: bool,
     /// Jobs it ended: not `dead`, `dead`.
     ended: [Vec<u64>; 2],
 }
@@ -53,8 +55,9 @@ impl<'t, 'c> Transaction<'t, 'c> {
         effects: &'t mut Effects,
         limits: &'t StoreLimits,
         now: Timestamp,
+        admits: bool,
     ) -> Self {
-        Self { statements, memory, numbers, effects, limits, now, ended: Default::default() }
+        Self { statements, memory, numbers, effects, limits, now, admits, ended: Default::default() }
     }
 
     /// A stored job with all its parts.

@@ -18,6 +18,7 @@ use crate::log::Log;
 use crate::memory::Memory;
 use crate::metrics::SqliteMetrics;
 use crate::pace::Pace;
+use crate::reserve::Reserve;
 use crate::schema;
 use crate::statements::Statements;
 use crate::transaction::{Numbers, Transaction};
@@ -35,6 +36,7 @@ pub(crate) struct Writer {
     pub(crate) metrics: SqliteMetrics,
     pub(crate) health: Health,
     pub(crate) pace: Pace,
+    pub(crate) reserve: Reserve,
     /// Set as the last thing: whether the file was flushed and closed in order.
     pub(crate) ended: watch::Sender<Option<Result<(), String>>>,
 }
@@ -83,7 +85,7 @@ impl Writer {
         let mut closed = Err("the database could not be opened again after a failed commit".to_owned());
         while let Some(Opened { connection, log, memory, numbers }) = next.take() {
             match self.serve(&connection, &log, memory, numbers) {
-                End::Closed => closed = close(connection),
+                End::Closed => closed = close(connection, &mut self.reserve),
                 End::Doubt(claims) => {
                     drop(connection);
                     next = self.reopen();
@@ -133,6 +135,13 @@ impl Writer {
     fn leaves_doubt(&mut self, error: &rusqlite::Error) -> bool {
         let fault = Fault::of_commit(error);
         self.health.failed(fault, error);
+        if fault == Fault::Full {
+            // New jobs would make it longer, and the next time it is copied into the reserve.
+            match self.reserve.is_plenty() {
+                true => self.reserve.refuse(),
+                false => _ = self.reserve.release(),
+            }
+        }
         fault == Fault::Doubt
     }
 
@@ -157,13 +166,19 @@ impl Writer {
         let at_once = |command: Command| {
             command.answer_at_once(|now| queues.status(now), || health.check(session.connection))
         };
+        let batch: Vec<_> = batch.into_iter().filter_map(at_once).collect();
+        if let Some(damage) = self.health.damage().map(str::to_owned) {
+            fail_all(batch, Fault::Unavailable, &damage);
+            return Ok(());
+        }
+        let mut admits = self.reserve.admits(session.connection);
         // The last group is served next.
-        let mut groups = vec![batch.into_iter().filter_map(at_once).collect::<Vec<_>>()];
+        let mut groups = vec![batch];
         while let Some(mut group) = groups.pop() {
             if group.is_empty() {
                 continue;
             }
-            let Err((fault, error)) = self.transact(session, &mut group) else {
+            let Err((fault, error)) = self.transact(session, &mut group, admits) else {
                 fail::fail_point!("sqlite::answer::before");
                 group.into_iter().for_each(|command| command.answer(&self.inbox));
                 continue;
@@ -174,17 +189,13 @@ impl Writer {
                     let rest = group.split_off(group.len() / 2);
                     groups.extend([rest, group]);
                 }
-                Fault::Full if !group.iter().all(Command::is_submission) => {
-                    // What needs no new room may still fit.
-                    let (new, rest): (Vec<_>, Vec<_>) = group.into_iter().partition(Command::is_submission);
-                    let alone = new.is_empty();
-                    fail_all(new, fault, &cause);
-                    if alone {
-                        fail_all(rest, fault, &cause);
-                    } else {
-                        groups.push(rest);
-                    }
+                // Without its new jobs it may still fit, or with the room that is kept for it.
+                Fault::Full if admits => {
+                    admits = false;
+                    self.reserve.refuse();
+                    groups.push(group);
                 }
+                Fault::Full if self.reserve.release() => groups.push(group),
                 Fault::Doubt => {
                     let mut claims = fail_all(group, fault, &cause);
                     let others = groups.into_iter().flatten().collect();
@@ -202,9 +213,10 @@ impl Writer {
         &mut self,
         session: &mut Session<'_>,
         group: &mut [Command],
+        admits: bool,
     ) -> Result<(), (Fault, rusqlite::Error)> {
         let weight: usize = group.iter().map(Command::weight).sum();
-        match session.attempt(group, &self.limits) {
+        match session.attempt(group, &self.limits, admits) {
             Ok(took) => {
                 if session.memory.has_changes() {
                     self.metrics.commit_seconds.observe(took.as_secs_f64());
@@ -237,6 +249,7 @@ impl Writer {
                     self.health.works();
                     return Some(opened);
                 }
+                Err(error) if error.is_full() && self.reserve.release() => continue,
                 Err(error) => error.to_string(),
             };
             if tries.is_multiple_of(SAY_EVERY_TRIES) {
@@ -261,6 +274,7 @@ impl Session<'_> {
         &mut self,
         group: &mut [Command],
         limits: &StoreLimits,
+        admits: bool,
     ) -> Result<Duration, (Fault, rusqlite::Error)> {
         let in_statement = |error| (Fault::of_statement(&error), error);
         let now = crate::clock::now();
@@ -272,7 +286,7 @@ impl Session<'_> {
             self.effects.ready(queue);
         }
         let Self { statements, memory, numbers, effects, .. } = self;
-        let mut tx = Transaction::new(statements, memory, numbers, effects, limits, now);
+        let mut tx = Transaction::new(statements, memory, numbers, effects, limits, now, admits);
         group.iter_mut().try_for_each(|command| command.run(&mut tx)).map_err(in_statement)?;
         tx.finish().map_err(in_statement)?;
         let began = Instant::now();
@@ -346,12 +360,17 @@ fn fail_all(commands: Vec<Command>, fault: Fault, cause: &str) -> Vec<ClaimId> {
 }
 
 /// Empties the log into the database and closes it.
-fn close(connection: Connection) -> Result<(), String> {
+fn close(connection: Connection, reserve: &mut Reserve) -> Result<(), String> {
     fail::fail_point!("sqlite::close::before_checkpoint");
-    match schema::checkpoint(&connection) {
+    let mut emptied = schema::checkpoint(&connection);
+    if emptied.as_ref().is_err_and(|error| Fault::of_commit(error) == Fault::Full) && reserve.release() {
+        emptied = schema::checkpoint(&connection);
+    }
+    match emptied {
         Ok(true) => {}
         Ok(false) => tracing::warn!("a reader kept the log from being emptied; the next start does it"),
         Err(error) => return Err(error.to_string()),
     }
+    schema::keep_log(&connection, false).map_err(|error| error.to_string())?;
     connection.close().map_err(|(_, error)| error.to_string())
 }

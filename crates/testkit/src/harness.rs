@@ -115,7 +115,11 @@ impl Given {
     /// # Panics
     /// When it ends before that, with what it wrote.
     pub async fn start(self) -> Server {
-        let dir = TempDir::new().expect("a directory for the server's data");
+        self.start_in(TempDir::new().expect("a directory for the server's data")).await
+    }
+
+    /// The same on what is in `dir` already.
+    pub async fn start_in(self, dir: TempDir) -> Server {
         let process = self.launch(dir.path());
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut server = Server { process, given: self, dir, address, client: client_of(address) };
