@@ -1,5 +1,6 @@
 use std::fmt;
-use std::sync::Arc;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -8,8 +9,8 @@ use crate::{Invalid, limits};
 
 /// One JSON value kept as the text the client sent, never re-encoded: numbers no `f64` can hold,
 /// `\u0000` and lone surrogates come back byte for byte.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct RawJson(Arc<str>);
+#[derive(Clone)]
+pub struct RawJson(Arc<RawValue>);
 
 impl RawJson {
     /// Checks that `text` is one JSON value (RFC 8259), at most [`limits::JSON_DEPTH_MAX`] deep.
@@ -21,13 +22,15 @@ impl RawJson {
 
     /// Takes over a value that serde_json has read, at most [`limits::JSON_DEPTH_MAX`] deep.
     pub fn from_raw_value(value: &RawValue) -> Result<Self, Invalid> {
-        if json_depth(value.get()) > limits::JSON_DEPTH_MAX {
+        if opening_brackets(value.get()) > limits::JSON_DEPTH_MAX
+            && json_depth(value.get()) > limits::JSON_DEPTH_MAX
+        {
             let most = limits::JSON_DEPTH_MAX;
             return Err(Invalid::new(format!(
                 "nested too deeply: at most {most} arrays and objects inside one another are allowed"
             )));
         }
-        Ok(Self(value.get().into()))
+        Ok(Self(value.to_owned().into()))
     }
 
     /// Encodes a value of ours.
@@ -36,52 +39,76 @@ impl RawJson {
         Self::parse(&text)
     }
 
-    /// Takes text out of a store that only ever got it from a `RawJson`; nothing is checked.
-    pub fn from_stored(text: impl Into<Arc<str>>) -> Self {
-        Self(text.into())
+    /// Takes text out of a store, which only ever got it from a `RawJson`: an error means that it was damaged
+    /// there.
+    pub fn from_stored(text: &str) -> Result<Self, Invalid> {
+        let value = RawValue::from_string(text.to_owned()).map_err(|e| Invalid::new(e.to_string()))?;
+        Ok(Self(value.into()))
     }
 
     /// `{}`.
     pub fn empty_object() -> Self {
-        Self("{}".into())
+        static EMPTY: LazyLock<RawJson> = LazyLock::new(|| {
+            // `{}` is JSON: nothing falls back.
+            RawJson::from_stored("{}").unwrap_or_else(|_| RawJson::null())
+        });
+        EMPTY.clone()
+    }
+
+    /// `null`.
+    pub fn null() -> Self {
+        Self(RawValue::NULL.to_owned().into())
     }
 
     /// This value, or an error that names `what` when it has more than `bytes_max` bytes.
     pub fn within(self, what: &str, bytes_max: usize) -> Result<Self, Invalid> {
-        if self.0.len() <= bytes_max {
+        if self.len_bytes() <= bytes_max {
             return Ok(self);
         }
-        let bytes = self.0.len();
+        let bytes = self.len_bytes();
         Err(Invalid::new(format!("{what} has {bytes} bytes: at most {bytes_max} are allowed")))
     }
 
     /// The JSON text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.get()
     }
 
     /// Bytes of the text.
     pub fn len_bytes(&self) -> usize {
-        self.0.len()
+        self.as_str().len()
     }
 
     /// Reads the value as a `T`.
     pub fn decode<'a, T: Deserialize<'a>>(&'a self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(&self.0)
+        serde_json::from_str(self.as_str())
     }
 }
 
 impl fmt::Debug for RawJson {
     /// Only the size: payloads do not belong in logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RawJson({} bytes)", self.0.len())
+        write!(f, "RawJson({} bytes)", self.len_bytes())
+    }
+}
+
+impl PartialEq for RawJson {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for RawJson {}
+
+impl Hash for RawJson {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
     }
 }
 
 impl Serialize for RawJson {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let raw: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
-        raw.serialize(serializer)
+        self.0.serialize(serializer)
     }
 }
 
@@ -90,6 +117,11 @@ impl<'de> Deserialize<'de> for RawJson {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
         Self::from_raw_value(&raw).map_err(serde::de::Error::custom)
     }
+}
+
+/// No value is nested more deeply than this. Quicker to find than how deeply it is.
+fn opening_brackets(text: &str) -> usize {
+    text.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count()
 }
 
 /// The deepest nesting of arrays and objects in valid JSON. A scan of the text, since a recursive

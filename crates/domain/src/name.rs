@@ -1,6 +1,6 @@
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::{Invalid, limits};
 
@@ -86,13 +86,15 @@ checked_string!(
 impl QueueName {
     /// The queue that always exists.
     pub fn default_queue() -> Self {
-        Self("default".into())
+        static DEFAULT: LazyLock<QueueName> = LazyLock::new(|| QueueName("default".into()));
+        DEFAULT.clone()
     }
 }
 
 impl Default for Tenant {
     fn default() -> Self {
-        Self("".into())
+        static NOBODY: LazyLock<Tenant> = LazyLock::new(|| Tenant("".into()));
+        NOBODY.clone()
     }
 }
 

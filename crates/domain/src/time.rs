@@ -1,9 +1,15 @@
 use std::fmt;
 use std::time::Duration;
 
+use jiff::fmt::temporal::DateTimePrinter;
+
 /// A point in time, in whole milliseconds since the Unix epoch, UTC, in the years 1970 to 9999.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(i64);
+
+/// `2026-11-21T00:00:00.000Z`.
+const TEXT_BYTES: usize = 24;
+static PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
 
 /// The last millisecond that every RFC 3339 offset can still write within the year 9999.
 const UNIX_MS_MAX: i64 = 253_402_207_200_999;
@@ -47,7 +53,9 @@ impl Timestamp {
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = jiff::Timestamp::from_millisecond(self.0).map_err(|_| fmt::Error)?;
-        write!(f, "{time:.3}")
+        let mut text = String::with_capacity(TEXT_BYTES);
+        PRINTER.print_timestamp(&time, &mut text).map_err(|_| fmt::Error)?;
+        f.write_str(&text)
     }
 }
 

@@ -206,7 +206,7 @@ fn optional<T>(row: &Row<'_>, column: usize, make: impl Fn(&str) -> Result<T, In
 }
 
 fn json(row: &Row<'_>, column: usize) -> Result<Option<RawJson>> {
-    optional(row, column, |text| Ok(RawJson::from_stored(text)))
+    optional(row, column, RawJson::from_stored)
 }
 
 fn time(row: &Row<'_>, column: usize) -> Result<Timestamp> {

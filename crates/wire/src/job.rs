@@ -1,5 +1,4 @@
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use steadfast_domain::{Job, JobError, JobId, JobState, Priority, RawJson, Timestamp, Version};
@@ -114,13 +113,11 @@ pub struct JobPage {
     pub next_cursor: Option<String>,
 }
 
-static NULL: LazyLock<RawJson> = LazyLock::new(|| RawJson::from_stored("null"));
-
 impl JobDocument {
     /// The whole job.
     pub fn full(job: Job) -> Self {
         let (payload, result, checkpoint) = (job.payload.clone(), job.result.clone(), job.checkpoint.clone());
-        let or_null = |json: Option<RawJson>| Some(json.unwrap_or_else(|| NULL.clone()));
+        let or_null = |json: Option<RawJson>| Some(json.unwrap_or_else(RawJson::null));
         Self {
             payload: or_null(payload),
             result: or_null(result),
