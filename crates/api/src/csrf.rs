@@ -1,19 +1,47 @@
+use std::task::{Context, Poll};
+
 use axum::extract::Request;
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use futures_util::future::{Either, Ready, ok};
 use http::header::{HOST, ORIGIN};
 use steadfast_wire::ErrorCode;
+use tower::{Layer, Service};
 
 use crate::problem::Refused;
 
 /// Refuses changes that a foreign web page asks for through somebody's browser. Browsers say so themselves;
 /// programs send neither header.
-pub(crate) async fn same_origin(request: Request, next: Next) -> Result<Response, Refused> {
-    if !request.method().is_safe() && is_foreign(&request) {
-        let detail = "a change cannot be asked for by a page of another origin";
-        return Err(Refused::new(ErrorCode::Forbidden, detail));
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SameOrigin;
+
+/// The layer's service.
+#[derive(Debug, Clone)]
+pub(crate) struct OnlySameOrigin<S>(S);
+
+impl<S> Layer<S> for SameOrigin {
+    type Service = OnlySameOrigin<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        OnlySameOrigin(inner)
     }
-    Ok(next.run(request).await)
+}
+
+impl<S: Service<Request, Response = Response>> Service<Request> for OnlySameOrigin<S> {
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Either<S::Future, Ready<Result<Response, S::Error>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        if !request.method().is_safe() && is_foreign(&request) {
+            let detail = "a change cannot be asked for by a page of another origin";
+            return Either::Right(ok(Refused::new(ErrorCode::Forbidden, detail).into_response()));
+        }
+        Either::Left(self.0.call(request))
+    }
 }
 
 fn is_foreign(request: &Request) -> bool {

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use steadfast_wire::ErrorCode;
 use tower::ServiceBuilder;
 
 use crate::app::App;
+use crate::csrf::SameOrigin;
 use crate::problem::Refused;
-use crate::{csrf, drain, events, health, jobs, metrics, pages, queues, submit, trace};
+use crate::trace::Observe;
+use crate::{drain, events, health, jobs, metrics, pages, queues, submit};
 
 /// The server's whole outside as a service. Requests come with a [`Peer`](crate::Peer) extension when
 /// [`Connections`](crate::Connections) accepted them.
@@ -43,9 +44,9 @@ pub fn router(app: Arc<App>) -> Router {
 
     let layers = ServiceBuilder::new()
         // Trace id, counts, log line, panics, and the completion of problem documents.
-        .layer(from_fn_with_state(Arc::clone(&app), trace::observe))
+        .layer(Observe(Arc::clone(&app)))
         // No changes on behalf of foreign web pages.
-        .layer(from_fn(csrf::same_origin));
+        .layer(SameOrigin);
 
     Router::new()
         .merge(work)

@@ -1,12 +1,15 @@
 //! The outermost layer: gives every request its trace id, counts and times it, catches a panic behind it,
 //! completes problem documents, and says `Connection: close` when the server is on its way out.
 
+use std::convert::Infallible;
+use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::Next;
+use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use http::header::CONNECTION;
@@ -15,6 +18,7 @@ use steadfast_domain::TraceParent;
 use steadfast_lifecycle::Phase;
 use steadfast_wire::ErrorCode;
 use tokio::time::Instant;
+use tower::{Layer, Service};
 
 use crate::app::App;
 use crate::connections::Peer;
@@ -68,29 +72,61 @@ struct Seen {
     version: Version,
     route: Option<MatchedPath>,
     trace: Trace,
+    peer: Option<Peer>,
     began: Instant,
 }
 
 /// The layer.
-pub(crate) async fn observe(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let seen = Seen {
-        method: request.method().clone(),
-        version: request.version(),
-        route: request.extensions().get::<MatchedPath>().cloned(),
-        trace: Trace::of(request.headers()),
-        began: Instant::now(),
-    };
-    request.extensions_mut().insert(seen.trace.clone());
-    let peer = request.extensions().get::<Peer>().cloned();
+#[derive(Clone)]
+pub(crate) struct Observe(pub(crate) Arc<App>);
 
+/// The layer's service.
+#[derive(Clone)]
+pub(crate) struct Observed<S> {
+    app: Arc<App>,
+    inner: S,
+}
+
+impl<S> Layer<S> for Observe {
+    type Service = Observed<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Observed { app: Arc::clone(&self.0), inner }
+    }
+}
+
+impl<S> Service<Request> for Observed<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send + 'static>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let seen = Seen::of(&request);
+        request.extensions_mut().insert(seen.trace.clone());
+        Box::pin(observe(Arc::clone(&self.app), seen, self.inner.call(request)))
+    }
+}
+
+async fn observe(
+    app: Arc<App>,
+    seen: Seen,
+    answer: impl Future<Output = Result<Response, Infallible>>,
+) -> Result<Response, Infallible> {
     // Counted first, the phase looked at second: a drain that has begun and waits cannot miss what passed.
     let mut unanswered = Some(app.requests().enter());
     if app.phases.current() >= Phase::Draining {
         unanswered = None;
     }
     let in_flight = app.metrics.begin();
-    let response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
-        Ok(response) => response,
+    let response = match AssertUnwindSafe(answer).catch_unwind().await {
+        Ok(Ok(response)) => response,
         Err(_) => Refused::internal("a request handler panicked").into_response(),
     };
     let mut response = complete(&app, &seen, response);
@@ -100,7 +136,7 @@ pub(crate) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
     if app.phases.current() >= Phase::LameDuck {
         match seen.version {
             Version::HTTP_2 => {
-                if let Some(peer) = peer {
+                if let Some(peer) = seen.peer {
                     peer.go_away();
                 }
             }
@@ -109,7 +145,7 @@ pub(crate) async fn observe(State(app): State<Arc<App>>, mut request: Request, n
             }
         }
     }
-    response
+    Ok(response)
 }
 
 /// Makes a refusal whole, and logs what is worth a line.
@@ -146,6 +182,17 @@ fn complete(app: &App, seen: &Seen, mut response: Response) -> Response {
 }
 
 impl Seen {
+    fn of(request: &Request) -> Self {
+        Self {
+            method: request.method().clone(),
+            version: request.version(),
+            route: request.extensions().get::<MatchedPath>().cloned(),
+            trace: Trace::of(request.headers()),
+            peer: request.extensions().get::<Peer>().cloned(),
+            began: Instant::now(),
+        }
+    }
+
     fn route(&self) -> &str {
         self.route.as_ref().map_or("none", MatchedPath::as_str)
     }

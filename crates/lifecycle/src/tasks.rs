@@ -1,7 +1,11 @@
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -62,14 +66,20 @@ impl Tasks {
         })
     }
 
-    /// Runs `future` as a task and awaits its answer. Dropping the returned future abandons the answer,
-    /// not the task.
+    /// Runs `future` to its end and awaits its answer. When the returned future is dropped before that, what is
+    /// left of it goes on as a task: the answer is abandoned, not the work.
+    ///
+    /// Until then it runs in the caller's task, since to hand each one to another thread and back costs more
+    /// than most of them.
     pub async fn run<F>(&self, name: &'static str, future: F) -> Result<F::Output, TaskFailed>
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
-        self.spawn(name, future).await.map_err(|error| {
-            tracing::error!(task = name, %error, "a task did not end by itself");
+        let _counted = (self.tracker.token(), Named::begin(name, &self.running));
+        let caught = Box::pin(AssertUnwindSafe(future).catch_unwind());
+        let mut unfinished = Unfinished { name, tasks: self, future: Some(caught) };
+        poll_fn(|cx| unfinished.poll(cx)).await.map_err(|_| {
+            tracing::error!(task = name, "a task panicked");
             TaskFailed(name)
         })
     }
@@ -90,6 +100,31 @@ impl Tasks {
         match tokio::time::timeout_at(deadline, self.idle()).await {
             Ok(()) => Vec::new(),
             Err(_) => self.running.lock().keys().copied().collect(),
+        }
+    }
+}
+
+/// Work that its caller waits for. Dropped before its end, it goes on as a task.
+struct Unfinished<'a, F: Future<Output: Send + 'static> + Send + 'static> {
+    name: &'static str,
+    tasks: &'a Tasks,
+    future: Option<Pin<Box<F>>>,
+}
+
+impl<F: Future<Output: Send + 'static> + Send + 'static> Unfinished<'_, F> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let Some(future) = &mut self.future else { return Poll::Pending };
+        let output = ready!(future.as_mut().poll(cx));
+        self.future = None;
+        Poll::Ready(output)
+    }
+}
+
+impl<F: Future<Output: Send + 'static> + Send + 'static> Drop for Unfinished<'_, F> {
+    fn drop(&mut self) {
+        // Outside of a runtime nothing can go on: the process is ending.
+        if let (Some(future), Ok(_)) = (self.future.take(), Handle::try_current()) {
+            self.tasks.spawn(self.name, future);
         }
     }
 }
