@@ -11,6 +11,10 @@ use steadfast::Server;
 use steadfast::logging::Logging;
 use steadfast::settings::SettingsArgs;
 
+/// A submit allocates some fifty times, in one thread, and frees in another (docs/BENCHMARKS.md, "Profile").
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     let _failpoints = fail::FailScenario::setup();

@@ -36,6 +36,10 @@ statements! {
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
     delete_job = "DELETE FROM jobs WHERE id = ?1";
 
+    /// Of a job just accepted: what it cannot have yet is left out.
+    insert_live = "INSERT INTO live (id, state, queue, kind, priority, run_at, expires_at, payload_bytes, \
+        interruptions, unique_hash, version, attempt, history) \
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, 1, 0, ?10)";
     save_live = "INSERT OR REPLACE INTO live (id, state, queue, kind, priority, run_at, expires_at, \
         payload_bytes, interruptions, unique_hash, version, attempt, started_at, settled_fence, \
         settled_version, history, errors, progress, checkpoint, result) \

@@ -109,7 +109,7 @@ impl<'t, 'c> Transaction<'t, 'c> {
             job.payload.as_ref().map(|payload| payload.as_str()),
         ])?;
         let entry = Entry::of(job, queue);
-        self.save_live(job, None, &entry)?;
+        self.insert_live(job, &entry)?;
         self.effects.changes.extend(job.history.last());
         self.moved(None, Some(entry));
         Ok(())
@@ -163,6 +163,22 @@ impl<'t, 'c> Transaction<'t, 'c> {
             self.effects.ready(after.queue);
         }
         self.memory.move_job(before, after, self.now);
+    }
+
+    fn insert_live(&mut self, job: &Job, entry: &Entry) -> Result<()> {
+        self.statements.insert_live.execute(params![
+            job.id.high() as i64,
+            job.state as i64,
+            job.queue.as_str(),
+            job.kind.as_str(),
+            job.priority as i64,
+            job.run_at.unix_ms(),
+            entry.expires_at.map(Timestamp::unix_ms),
+            job.payload_bytes as i64,
+            entry.unique_hash.map(|hash| hash as i64),
+            row::write_history(&job.history),
+        ])?;
+        Ok(())
     }
 
     fn save_live(&mut self, job: &Job, settled: Option<(Fence, Version)>, entry: &Entry) -> Result<()> {
