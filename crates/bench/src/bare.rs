@@ -18,7 +18,7 @@ use crate::report;
 
 /// The body of a submit, as far as the benchmark sends it.
 #[derive(Deserialize)]
-pub(crate) struct Submit {
+struct Submit {
     kind: String,
     #[serde(default)]
     delay_ms: u64,
@@ -27,7 +27,7 @@ pub(crate) struct Submit {
 
 /// A job as Steadfast answers it to a submit.
 #[derive(Serialize)]
-pub(crate) struct Job {
+struct Job {
     id: Uuid,
     queue: &'static str,
     kind: String,
@@ -74,8 +74,12 @@ async fn serve_on_all_cores() -> Result<(), BenchError> {
     let address = listener.local_addr().map_err(BenchError::io("a free port"))?;
     report::log(&json!({"message": "listening", "address": address.to_string()}).to_string());
     report::log(&json!({"message": "ready"}).to_string());
-    let router = Router::new().route("/v1/jobs", post(submit));
-    axum::serve(listener, router).await.map_err(BenchError::io("serving"))
+    axum::serve(listener, router()).await.map_err(BenchError::io("serving"))
+}
+
+/// Its one route.
+pub(crate) fn router() -> Router {
+    Router::new().route("/v1/jobs", post(submit))
 }
 
 async fn submit(Json(submit): Json<Submit>) -> (StatusCode, Json<Job>) {

@@ -153,6 +153,14 @@ impl Running {
         client.map_err(|error| BenchError::invalid(&self.name, error.to_string()))
     }
 
+    /// SIGTERM; returns the time until the process has ended.
+    pub(crate) async fn stop(&mut self) -> Result<Duration, BenchError> {
+        match self.end(Signal::TERM).await? {
+            (took, Some(0)) => Ok(took),
+            (_, code) => Err(BenchError::invalid(&self.name, format!("it was stopped: exit code {code:?}"))),
+        }
+    }
+
     /// Sends a signal and returns the time until the process has ended, and its code.
     pub(crate) async fn end(&mut self, signal: Signal) -> Result<(Duration, Option<i32>), BenchError> {
         let begun = Instant::now();

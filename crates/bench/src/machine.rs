@@ -57,7 +57,7 @@ impl Machine {
 }
 
 /// The median time of a `fdatasync` after a write of one page at the end of a file.
-fn sync_time(dir: &Path) -> Result<Duration, BenchError> {
+pub(crate) fn sync_time(dir: &Path) -> Result<Duration, BenchError> {
     let failed = || BenchError::io(format!("a file in {}", dir.display()));
     let mut file = tempfile::tempfile_in(dir).map_err(failed())?;
     let mut times_us = Vec::with_capacity(SYNCS);

@@ -26,7 +26,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::error::BenchError;
 use crate::options::{Command, CommandLine};
 
 // One thread: the load generator shares the machine with what it measures.

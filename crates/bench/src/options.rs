@@ -25,8 +25,41 @@ pub(crate) enum Command {
 /// What is measured. The times are those of the default options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
 pub(crate) enum Scenarios {
-    /// Submits: durable, in memory and of a bare handler, with a key and with a slow disk (8 min)
+    /// Everything below, one after the other (20 min; with --full half an hour more)
+    All {
+        #[command(flatten)]
+        size: Size,
+    },
+    /// Submits: durable, in memory and of a bare handler, with a key and with a slow disk (6 min)
     Submit,
+    /// Whole cycles of jobs against submits alone, also with a slow disk (5 min)
+    Cycle,
+    /// One, two and ten times what the server can do (2 min)
+    Overload,
+    /// From SIGTERM to the end of the process, idle and busy (10 s)
+    Drain,
+    /// From a job's acceptance to its end on an idle server (20 s)
+    Latency,
+    /// Memory and wake-ups of a server with nothing to do (40 s)
+    Idle,
+    /// Submits, claims and memory with a long queue (3 min)
+    Backlog {
+        #[command(flatten)]
+        size: Size,
+    },
+    /// How soon a server with a long history is ready (2 min); its store stays in the directory of stores
+    Start {
+        #[command(flatten)]
+        size: Size,
+    },
+}
+
+/// How much is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+pub(crate) struct Size {
+    /// With 1 M jobs queued and, for the start, 5 M terminal ones, instead of a tenth
+    #[arg(long)]
+    pub(crate) full: bool,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -1,6 +1,14 @@
 //! What is measured. Each scenario starts its own servers and adds to the findings.
 
+mod backlog;
 mod body;
+mod cycle;
+mod drain;
+mod idle;
+mod latency;
+mod overload;
+mod queue;
+mod start;
 mod submit;
 
 use crate::contestant::Place;
@@ -23,10 +31,31 @@ pub(crate) async fn run(scenarios: &Scenarios, options: &Options) -> Result<(), 
     let machine = Machine::look(&place.dir)?;
     let bench = Bench { options, place, machine };
     let mut findings = Findings::default();
-    match scenarios {
-        Scenarios::Submit => submit::measure(&bench, &mut findings).await?,
-    }
-    findings.publish(&bench.machine, options.json.as_deref())
+    let measured = match *scenarios {
+        Scenarios::All { size } => all(&bench, size.full, &mut findings).await,
+        Scenarios::Submit => submit::measure(&bench, &mut findings).await,
+        Scenarios::Cycle => cycle::measure(&bench, &mut findings).await,
+        Scenarios::Overload => overload::measure(&bench, &mut findings).await,
+        Scenarios::Drain => drain::measure(&bench, &mut findings).await,
+        Scenarios::Latency => latency::measure(&bench, &mut findings).await,
+        Scenarios::Idle => idle::measure(&bench, &mut findings).await,
+        Scenarios::Backlog { size } => backlog::measure(&bench, size.full, &mut findings).await,
+        Scenarios::Start { size } => start::measure(&bench, size.full, &mut findings).await,
+    };
+    // What was found before a measurement failed is shown, too.
+    findings.publish(&bench.machine, options.json.as_deref())?;
+    measured
+}
+
+async fn all(bench: &Bench<'_>, full: bool, findings: &mut Findings) -> Result<(), BenchError> {
+    submit::measure(bench, findings).await?;
+    cycle::measure(bench, findings).await?;
+    overload::measure(bench, findings).await?;
+    drain::measure(bench, findings).await?;
+    latency::measure(bench, findings).await?;
+    idle::measure(bench, findings).await?;
+    backlog::measure(bench, full, findings).await?;
+    start::measure(bench, full, findings).await
 }
 
 impl Bench<'_> {

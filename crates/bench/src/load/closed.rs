@@ -76,3 +76,29 @@ async fn send_until(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::bare;
+
+    #[tokio::test]
+    async fn a_closed_loop_counts_the_answers() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = Target { address: listener.local_addr().unwrap(), process: std::process::id() };
+        let mut server = JoinSet::new();
+        server.spawn(async { axum::serve(listener, bare::router()).await });
+        let measure = Duration::from_millis(100);
+        let closed = Closed { connections: 4, warm_up: Duration::from_millis(10), measure };
+        let request = Request::post_keyed("/v1/jobs", r#"{"kind":"echo","payload":{}}"#);
+        let found = run(target, &request, &[202], closed).await.unwrap();
+        assert!(found.with_only("submits", &[202]).unwrap().rate(202) > 0.0);
+
+        let refused = Request::post("/v1/jobs", r#"{"kind":"echo"}"#);
+        let found = run(target, &refused, &[202], closed).await.unwrap();
+        let error = found.with_only("submits", &[202]).unwrap_err().to_string();
+        assert!(error.contains("422") && error.contains("payload"), "{error}");
+    }
+}

@@ -1,23 +1,18 @@
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
-};
-use tokio::io::unix::AsyncFd;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, timeout};
 
 use super::{Connection, Measured, Request, Tally, Target};
 use crate::error::BenchError;
 use crate::process::Usage;
 
-/// How often the schedule is looked at. Tokio's own timers are too coarse: they round up to a millisecond.
+/// How often the schedule is looked at, from a thread of its own: Tokio's timers round up to a millisecond.
 const LOOK_EVERY: Duration = Duration::from_micros(100);
 /// How long the answers of the last requests are waited for.
 const GRACE: Duration = Duration::from_secs(10);
@@ -99,7 +94,9 @@ pub(crate) async fn run(
     for connection in connections {
         loops.spawn(send_when_due(connection, request.clone(), Arc::clone(&shared)));
     }
-    let usage = release(&shared, target.process).await?;
+    let releasing = Arc::clone(&shared);
+    let released = spawn_blocking(move || release(&releasing, target.process)).await;
+    let usage = released.map_err(io::Error::other).map_err(failed())??;
     // A permit beyond the last request tells a connection that there are no more.
     shared.due.add_permits(open.connections);
     let joined = async {
@@ -117,9 +114,8 @@ pub(crate) async fn run(
 }
 
 /// Lets the requests go as they become due. Returns what the process used over the time that counts.
-async fn release(shared: &Shared, process: u32) -> Result<Usage, BenchError> {
+fn release(shared: &Shared, process: u32) -> Result<Usage, BenchError> {
     let schedule = &shared.schedule;
-    let ticks = Ticks::every(LOOK_EVERY).map_err(BenchError::io("a timer"))?;
     let mut released = 0;
     let mut before = None;
     while released < schedule.total {
@@ -129,7 +125,7 @@ async fn release(shared: &Shared, process: u32) -> Result<Usage, BenchError> {
         if before.is_none() && released > schedule.first_counted {
             before = Some(Usage::of(process)?);
         }
-        ticks.next().await.map_err(BenchError::io("a timer"))?;
+        std::thread::sleep(LOOK_EVERY);
     }
     let after = Usage::of(process)?;
     Ok(before.map_or_else(Usage::default, |before| after.since(before)))
@@ -158,34 +154,37 @@ async fn send_when_due(
     Ok(())
 }
 
-/// A timer of the kernel's: exact to tens of microseconds.
-struct Ticks(AsyncFd<OwnedFd>);
-
-impl Ticks {
-    fn every(period: Duration) -> io::Result<Self> {
-        let timer =
-            timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        let every = Timespec { tv_sec: 0, tv_nsec: i64::from(period.subsec_nanos()) };
-        let setting = Itimerspec { it_interval: every, it_value: every };
-        timerfd_settime(&timer, TimerfdTimerFlags::empty(), &setting)?;
-        Ok(Self(AsyncFd::new(timer)?))
-    }
-
-    /// Waits for the next one. Those that were missed count as one.
-    async fn next(&self) -> io::Result<()> {
-        loop {
-            let mut ready = self.0.readable().await?;
-            let read = |timer: &AsyncFd<OwnedFd>| Ok(rustix::io::read(timer, &mut [0_u8; 8])?);
-            if let Ok(read) = ready.try_io(read) {
-                return read.map(|_| ());
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use axum::Router;
+    use axum::routing::post;
+    use tokio::net::TcpListener;
+    use tokio::time::sleep;
+
     use super::*;
+
+    const STALL: Duration = Duration::from_millis(300);
+
+    /// The server answers its first request late and the rest at once. Only the first one's round trip is
+    /// long, but half of the requests were due while the only connection was taken.
+    #[tokio::test]
+    async fn a_latency_counts_from_the_moment_the_request_was_due() {
+        let first = Arc::new(AtomicU64::new(0));
+        let stall = move || async move {
+            if first.fetch_add(1, Ordering::Relaxed) == 0 {
+                sleep(STALL).await;
+            }
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = Target { address: listener.local_addr().unwrap(), process: std::process::id() };
+        let mut server = JoinSet::new();
+        server.spawn(async { axum::serve(listener, Router::new().route("/", post(stall))).await });
+        let open = Open { rate: 100.0, connections: 1, warm_up: Duration::ZERO, measure: STALL };
+        let found = run(target, &Request::post("/", "{}"), &[200], open).await.unwrap();
+        let tally = found.with_only("stalled", &[200]).unwrap().tally;
+        assert_eq!(tally.count(200), 30);
+        assert!(tally.latency(200, 0.5).unwrap() > STALL / 3, "{:?}", tally.latency(200, 0.5));
+    }
 
     #[test]
     fn a_schedule_has_each_request_due_at_its_time() {

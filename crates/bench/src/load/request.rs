@@ -29,6 +29,11 @@ impl Request {
         request
     }
 
+    /// The same, answered only when the job has ended.
+    pub(crate) fn post_waiting(path: &str, body: &str) -> Self {
+        Self::rendered(path, "Prefer: wait=10\r\n", body)
+    }
+
     fn rendered(path: &str, fields: &str, body: &str) -> Self {
         let length = body.len();
         let bytes = format!(

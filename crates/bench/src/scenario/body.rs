@@ -14,13 +14,18 @@ macro_rules! payload {
 /// what running the job costs.
 pub(super) const LATER: &str = concat!(r#"{"kind":"echo","delay_ms":86400000,"payload":"#, payload!(), "}");
 
+/// The same job, to be run at once.
+pub(super) const NOW: &str = concat!(r#"{"kind":"echo","payload":"#, payload!(), "}");
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_body_is_json_of_about_two_hundred_bytes() {
-        assert!((150..=250).contains(&LATER.len()), "{}", LATER.len());
-        assert!(serde_json::from_str::<serde_json::Value>(LATER).is_ok());
+        for body in [LATER, NOW] {
+            assert!((150..=250).contains(&body.len()), "{}", body.len());
+            assert!(serde_json::from_str::<serde_json::Value>(body).is_ok(), "{body}");
+        }
     }
 }

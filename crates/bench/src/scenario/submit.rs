@@ -11,6 +11,7 @@ use crate::error::BenchError;
 use crate::load::closed::{self, Closed};
 use crate::load::open::{self, Open};
 use crate::load::{Connection, Measured, Request};
+use crate::machine::sync_time;
 use crate::report::Findings;
 use crate::rounds::{Goal, Unit};
 
@@ -36,8 +37,8 @@ const BEYOND_THE_CEILING: Goal = Goal {
 };
 
 const SCENARIO: &str = "submit";
-const PATH: &str = "/v1/jobs";
-const ACCEPTED: u16 = 202;
+pub(super) const PATH: &str = "/v1/jobs";
+pub(super) const ACCEPTED: u16 = 202;
 /// What is added to each sync where the disk is to be slow.
 pub(super) const SLOW_SYNC: Duration = Duration::from_millis(1);
 /// More jobs than any measurement submits.
@@ -109,7 +110,7 @@ async fn one_round(
 ) -> Result<(), BenchError> {
     // Every second round goes the other way, so that what drifts does not favour one of them.
     let mut order = Variant::ALL;
-    if round % 2 == 0 {
+    if round.is_multiple_of(2) {
         order.reverse();
     }
     let mut rates = [0.0; Variant::ALL.len()];
@@ -156,7 +157,7 @@ async fn half_the_peak(bench: &Bench<'_>, findings: &mut Findings, round: u32) -
     let (warm_up, measure) = (bench.options.warm_up(), bench.options.seconds);
     let open = Open { rate: peak / 2.0, connections: OPEN_CONNECTIONS, warm_up, measure };
     let mut order = [Variant::Bare, Variant::Sqlite];
-    if round % 2 == 0 {
+    if round.is_multiple_of(2) {
         order.reverse();
     }
     let (mut bare_ms, mut durable_ms) = (0.0, 0.0);
@@ -169,7 +170,7 @@ async fn half_the_peak(bench: &Bench<'_>, findings: &mut Findings, round: u32) -
         let p99 = found.tally.latency(ACCEPTED, 0.99).unwrap_or_default().as_secs_f64() * 1e3;
         *(if variant == Variant::Bare { &mut bare_ms } else { &mut durable_ms }) = p99;
     }
-    let syncs_ms = 3.0 * bench.machine.fdatasync_us / 1e3;
+    let syncs_ms = 3.0 * sync_time(&bench.place.dir)?.as_secs_f64() * 1e3;
     findings.row(BEYOND_THE_CEILING, "", durable_ms - bare_ms - syncs_ms);
     Ok(())
 }
