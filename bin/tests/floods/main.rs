@@ -2,8 +2,12 @@
 //! stays flat, and nothing spins.
 #![allow(clippy::expect_used, reason = "a panic is how a test fails")]
 
+mod answers;
 mod bodies;
 mod connections;
+#[path = "../hostile_clients/http2.rs"]
+#[expect(dead_code, reason = "the other clients use the rest")]
+mod http2;
 mod open_files;
 mod process;
 mod requests;

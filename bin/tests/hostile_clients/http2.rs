@@ -1,4 +1,4 @@
-//! What an HTTP/2 client sends (RFC 9113), by hand: no library sends requests and then never reads.
+//! What an HTTP/2 client sends (RFC 9113), by hand: no library sends requests and then never reads. Used by the floods, too.
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;

@@ -4,6 +4,7 @@ use prometheus::Registry;
 use steadfast_lifecycle::{DrainTrigger, InFlight, Phase, Phases};
 use steadfast_queue::{Admission, EventHub, JobStore};
 
+use crate::answer_memory::AnswerMemory;
 use crate::body::BodyMemory;
 use crate::config::Config;
 use crate::health::StoreHealth;
@@ -23,6 +24,7 @@ pub struct App {
     pub(crate) limits: Limits,
     pub(crate) held: Held,
     pub(crate) body_memory: BodyMemory,
+    pub(crate) answer_memory: AnswerMemory,
     pub(crate) refusals: Refusals,
     pub(crate) store_health: StoreHealth,
     requests: InFlight,
@@ -52,6 +54,7 @@ impl App {
             limits: Limits::new(&config),
             held: Held::new(config.held_max),
             body_memory: BodyMemory::default(),
+            answer_memory: AnswerMemory::default(),
             refusals: Refusals::default(),
             store_health: StoreHealth::default(),
             requests: InFlight::new(),

@@ -127,8 +127,10 @@ async fn collect(app: &App, mut body: Body, bytes_max: usize) -> Result<JsonBody
         if bytes > bytes_max {
             return Err(too_large(bytes_max));
         }
-        if bytes > memory.num_permits() {
-            memory.merge(app.body_memory.take(bytes - memory.num_permits())?);
+        // A body that grows is moved to more room now and then, and takes up to twice its bytes.
+        let needed = if bytes > data.len() { 2 * bytes } else { bytes };
+        if needed > memory.num_permits() {
+            memory.merge(app.body_memory.take(needed - memory.num_permits())?);
         }
         // A body in one piece, the usual case, is not copied.
         if first.is_empty() && all.is_empty() {

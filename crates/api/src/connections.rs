@@ -11,6 +11,7 @@
 //! | a request's body | `body_timeout`, then 408 |
 //! | reading its answer | `stall_timeout` without a byte taken, looked at every half of it |
 //! | opening an HTTP/2 window for it | `stall_timeout` for an answer, or an event of a stream, to be taken whole |
+//! | either of these while answers that nobody reads take more than half of their memory | 5 s for an answer to be taken whole |
 //! | answering HTTP/2 pings | 20 s and 10 s |
 //! | closing after its last answer | 2 s of silence, or 30 s of sending |
 

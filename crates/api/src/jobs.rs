@@ -48,7 +48,7 @@ pub(crate) async fn get(
     if wait_ms.is_some() {
         response.extensions_mut().insert(WasHeld);
     }
-    Ok(response)
+    app.answer_memory.admit(response)
 }
 
 /// `GET /v1/jobs`.
@@ -73,7 +73,7 @@ pub(crate) async fn list(
         jobs: page.jobs.into_iter().map(JobDocument::listed).collect(),
         next_cursor: page.next.map(|id| id.to_string()),
     };
-    json(StatusCode::OK, &page)
+    app.answer_memory.admit(json(StatusCode::OK, &page)?)
 }
 
 /// `POST /v1/jobs/{id}/cancel`.
@@ -112,7 +112,7 @@ pub(crate) async fn retry(State(app): State<Arc<App>>, place: WorkPlace, path: P
 /// The job after a change that was done, which a failure to read it does not undo.
 async fn changed(app: &App, services: &Services, id: JobId, status: StatusCode) -> Answer {
     let job = read(app, services, id).await?.ok_or_else(Refused::job_not_found)?;
-    json(status, &JobDocument::full(job))
+    Ok(app.answer_memory.count(json(status, &JobDocument::full(job))?))
 }
 
 /// The job as its store has it.

@@ -16,6 +16,7 @@
 //! Start with `routes.rs`, which has all routes and layers, then [`Connections`].
 
 mod answer;
+mod answer_memory;
 mod app;
 mod body;
 mod config;

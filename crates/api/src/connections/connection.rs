@@ -9,7 +9,7 @@ use axum::Router;
 use axum::response::Response;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::rt::Executor;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -31,6 +31,10 @@ use crate::config::Config;
 const RESERVED_PATIENCE: Duration = Duration::from_secs(1);
 /// The same while all reserved places are taken. Whoever waits for one has sent its request meanwhile.
 const RESERVED_HURRY: Duration = Duration::from_millis(20);
+/// How long an answer may be left unread while answers are short of memory; also how often is looked.
+const STALL_HURRY: Duration = Duration::from_secs(5);
+/// An answer of HTTP/1.1 that is shorter goes into the socket's own buffer, and is not watched.
+const WATCHED_BYTES_LEAST: u64 = 4 * 1024;
 /// How long a connection without any request yet may take to bring one when all are closing.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(100);
 /// How often a connection with unread bytes is looked at again when all are closing.
@@ -160,10 +164,11 @@ fn service(
                     _ => _ = answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close")),
                 }
             }
-            Ok(match version {
-                Version::HTTP_2 => answer.map(|body| unread.watch(body)),
-                _ => answer,
-            })
+            let is_long = answer.body().size_hint().exact().is_some_and(|bytes| bytes >= WATCHED_BYTES_LEAST);
+            match version == Version::HTTP_2 || is_long {
+                true => Ok(answer.map(|body| unread.watch(body))),
+                false => Ok(answer),
+            }
         }
     })
 }
@@ -225,11 +230,21 @@ impl<'a> Keeper<'a> {
         if self.waits_for_first() && self.opened_at.elapsed() >= self.patience() {
             return Step::Stop;
         }
-        let mut unread = self.socket.blocked_since().into_iter().chain(self.unread.since());
-        if unread.any(|since| since.elapsed() >= self.stall_timeout) {
+        if self.stalls() {
             return Step::Reset;
         }
         Step::GoOn(self.next_look())
+    }
+
+    /// Whether the client has left an answer unread for too long. While answers are short of memory, one must
+    /// be taken soon, and whole.
+    fn stalls(&self) -> bool {
+        let for_long = |since: Option<Instant>, patience| since.is_some_and(|at| at.elapsed() >= patience);
+        let (blocked, unread) = (self.socket.blocked_since(), self.unread.since());
+        let is_short = self.shared.app.answer_memory.is_short();
+        let whole = if is_short { self.stall_timeout.min(STALL_HURRY) } else { self.stall_timeout };
+        let whole_matters = is_short || self.peer.speaks_http2();
+        for_long(blocked, self.stall_timeout) || (whole_matters && for_long(unread, whole))
     }
 
     /// Whether nothing has come yet that others look after: of the protocol, where hyper has a timer from then
@@ -252,7 +267,7 @@ impl<'a> Keeper<'a> {
     }
 
     fn next_look(&self) -> Instant {
-        let next = Instant::now() + self.stall_timeout / 2;
+        let next = Instant::now() + (self.stall_timeout / 2).min(STALL_HURRY);
         match self.peer.is_reserved() {
             true => next.min(Instant::now() + RESERVED_HURRY),
             false if self.waits_for_first() => next.min(self.opened_at + self.patience()),

@@ -8,9 +8,9 @@ use hyper::body::Body as _;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// The parts of answers that an HTTP/2 client has not taken yet. It can leave an answer unread by opening no
-/// window for it while its socket takes everything, so the socket does not tell. Bounded by the connection's
-/// streams.
+/// The parts of answers that a client has not taken yet. Over HTTP/2 it can leave an answer unread by opening
+/// no window for it while its socket takes everything, so the socket does not tell; over HTTP/1.1 the socket
+/// does not tell of one who takes a byte now and then. Bounded by the connection's streams.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Unread(Arc<Mutex<Waiting>>);
 
