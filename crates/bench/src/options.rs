@@ -25,7 +25,7 @@ pub(crate) enum Command {
 /// What is measured. The times are those of the default options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
 pub(crate) enum Scenarios {
-    /// Everything below, one after the other (20 min; with --full half an hour more)
+    /// Everything below, one after the other (20 min; with --full 20 more)
     All {
         #[command(flatten)]
         size: Size,
