@@ -50,6 +50,7 @@ mod reserve;
 mod retention;
 mod row;
 mod schema;
+mod session;
 mod settle;
 mod statements;
 mod store;

@@ -8,7 +8,6 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
 use crate::command::Command;
-use crate::effects::Effects;
 use crate::error::Fault;
 use crate::health::Health;
 use crate::inbox::{Inbox, Patience, Taken};
@@ -20,8 +19,8 @@ use crate::metrics::SqliteMetrics;
 use crate::pace::Pace;
 use crate::reserve::Reserve;
 use crate::schema;
-use crate::statements::Statements;
-use crate::transaction::{Numbers, Transaction};
+use crate::session::Session;
+use crate::transaction::Numbers;
 
 /// The one thread that writes, and the only owner of the connection that can.
 ///
@@ -49,24 +48,10 @@ enum End {
     Doubt(Vec<ClaimId>),
 }
 
-/// A connection's statements, what is kept in memory of its file, and how commits are synced.
-struct Session<'c> {
-    connection: &'c Connection,
-    statements: Statements<'c>,
-    memory: Memory,
-    numbers: Numbers,
-    effects: Effects,
-    syncing: bool,
-}
-
 /// How long to wait before trying again to open a database whose last commit is in doubt.
 const REOPEN_EVERY: Duration = Duration::from_millis(250);
 /// Tries of which one is logged: a disk may be away for hours.
 const SAY_EVERY_TRIES: u64 = 40;
-/// Due jobs that one transaction puts among the ready ones; housekeeping does the rest.
-const PROMOTED_MAX: usize = 10_000;
-/// How long to wait before trying again to read the idempotency keys in an idle moment.
-const LOAD_KEYS_EVERY: Duration = Duration::from_secs(1);
 
 /// Refuses what still waits when the writer ends, in order or by a panic.
 struct LastWord(Arc<Inbox>);
@@ -101,15 +86,13 @@ impl Writer {
     }
 
     fn serve(&mut self, connection: &Connection, log: &Log, memory: Memory, numbers: Numbers) -> End {
-        let statements = match Statements::prepare(connection) {
-            Ok(statements) => statements,
+        let mut session = match Session::new(connection, memory, numbers) {
+            Ok(session) => session,
             Err(error) => {
                 tracing::error!(%error, "cannot prepare the store's statements");
                 return End::Doubt(Vec::new());
             }
         };
-        let effects = Effects::default();
-        let mut session = Session { connection, statements, memory, numbers, effects, syncing: true };
         let mut patience = Patience::None;
         loop {
             match self.inbox.take(patience) {
@@ -266,92 +249,6 @@ impl Writer {
         }
         None
     }
-}
-
-impl Session<'_> {
-    /// Everything up to the commit, and the commit: how long that took.
-    fn attempt(
-        &mut self,
-        group: &mut [Command],
-        limits: &StoreLimits,
-        admits: bool,
-    ) -> Result<Duration, (Fault, rusqlite::Error)> {
-        let in_statement = |error| (Fault::of_statement(&error), error);
-        let now = crate::clock::now();
-        // A claim that meets an expired job ends it, and that must last.
-        let durable = group.iter().any(Command::is_durable) || self.memory.next_expired(now).is_some();
-        self.sync_commits(durable).map_err(in_statement)?;
-        self.statements.begin.execute([]).map_err(in_statement)?;
-        for queue in std::iter::from_fn(|| self.memory.promote_next(now)).take(PROMOTED_MAX) {
-            self.effects.ready(queue);
-        }
-        let Self { statements, memory, numbers, effects, .. } = self;
-        let mut tx = Transaction::new(statements, memory, numbers, effects, limits, now, admits);
-        group.iter_mut().try_for_each(|command| command.run(&mut tx)).map_err(in_statement)?;
-        tx.finish().map_err(in_statement)?;
-        let began = Instant::now();
-        self.commit().map_err(|error| (Fault::of_commit(&error), error))?;
-        Ok(began.elapsed())
-    }
-
-    fn commit(&mut self) -> rusqlite::Result<()> {
-        fail::fail_point!("sqlite::commit::before");
-        fail::fail_point!("sqlite::commit::fails", |_| Err(sync_failed()));
-        self.statements.commit.execute([])?;
-        fail::fail_point!("sqlite::commit::unknown", |_| Err(sync_failed()));
-        fail::fail_point!("sqlite::commit::after");
-        Ok(())
-    }
-
-    /// Takes back a transaction that failed. What cannot be rolled back is in doubt.
-    fn take_back(&mut self, fault: Fault) -> Fault {
-        self.effects.clear();
-        self.memory.roll_back();
-        if fault == Fault::Doubt || self.connection.is_autocommit() {
-            return fault;
-        }
-        match self.connection.execute_batch("ROLLBACK") {
-            Ok(()) => fault,
-            Err(error) => {
-                tracing::error!(%error, "cannot roll back");
-                Fault::Doubt
-            }
-        }
-    }
-
-    /// Whether the next commit waits for its sync. A commit that does not still survives this process, and
-    /// is on the disk with the next one that does.
-    fn sync_commits(&mut self, durable: bool) -> rusqlite::Result<()> {
-        fail::fail_point!("sqlite::commit::unsynced", |_| self.connection.pragma_update(
-            None,
-            "synchronous",
-            "normal"
-        ));
-        if self.syncing != durable {
-            self.connection.pragma_update(None, "synchronous", if durable { "full" } else { "normal" })?;
-            self.syncing = durable;
-        }
-        Ok(())
-    }
-
-    /// Uses an idle moment to read some idempotency keys; says how long the next one is waited for.
-    fn load_keys(&mut self) -> Patience {
-        if self.memory.keys().is_complete() {
-            return Patience::Endless;
-        }
-        match self.memory.keys_mut().load_some(&mut self.statements) {
-            Ok(()) => Patience::None,
-            Err(error) => {
-                tracing::warn!(%error, "cannot read the idempotency keys yet");
-                Patience::For(LOAD_KEYS_EVERY)
-            }
-        }
-    }
-}
-
-#[cfg(feature = "failpoints")]
-fn sync_failed() -> rusqlite::Error {
-    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_FSYNC), None)
 }
 
 /// Says to every caller that it failed; returns the claims that must not be left behind.
