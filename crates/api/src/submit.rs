@@ -104,7 +104,8 @@ async fn accepted(app: &App, services: &Services, submitted: Submitted, wait: Op
         && let Ok(slot) = app.held.take()
     {
         applied = Some(wait);
-        if let Ok(Some(job)) = hold(app, services, id, wait, slot).await {
+        // Boxed: it is rare, and large.
+        if let Ok(Some(job)) = Box::pin(hold(app, services, id, wait, slot)).await {
             let (durability, deduplicated) = (document.durability, document.deduplicated);
             document = JobDocument { durability, deduplicated, ..JobDocument::full(job) };
         }

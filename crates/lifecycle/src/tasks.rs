@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::{DrainCause, DrainTrigger};
 
@@ -71,17 +72,26 @@ impl Tasks {
     ///
     /// Until then it runs in the caller's task, since to hand each one to another thread and back costs more
     /// than most of them.
-    pub async fn run<F>(&self, name: &'static str, future: F) -> Result<F::Output, TaskFailed>
+    pub fn run<'a, F>(
+        &'a self,
+        name: &'static str,
+        future: F,
+    ) -> impl Future<Output = Result<F::Output, TaskFailed>> + use<'a, F>
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
-        let _counted = (self.tracker.token(), Named::begin(name, &self.running));
-        let caught = Box::pin(AssertUnwindSafe(future).catch_unwind());
-        let mut unfinished = Unfinished { name, tasks: self, future: Some(caught) };
-        poll_fn(|cx| unfinished.poll(cx)).await.map_err(|_| {
-            tracing::error!(task = name, "a task panicked");
-            TaskFailed(name)
-        })
+        let mut unfinished = Unfinished {
+            name,
+            tasks: self,
+            future: Some(Box::pin(AssertUnwindSafe(future).catch_unwind())),
+            _counted: (self.tracker.token(), Named::begin(name, &self.running)),
+        };
+        async move {
+            poll_fn(|cx| unfinished.poll(cx)).await.map_err(|_| {
+                tracing::error!(task = name, "a task panicked");
+                TaskFailed(name)
+            })
+        }
     }
 
     /// How many run.
@@ -109,6 +119,8 @@ struct Unfinished<'a, F: Future<Output: Send + 'static> + Send + 'static> {
     name: &'static str,
     tasks: &'a Tasks,
     future: Option<Pin<Box<F>>>,
+    /// Given back once the drop has handed over what is left.
+    _counted: (TaskTrackerToken, Named),
 }
 
 impl<F: Future<Output: Send + 'static> + Send + 'static> Unfinished<'_, F> {

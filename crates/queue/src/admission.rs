@@ -85,15 +85,15 @@ impl Admission {
 
     /// Accepts 1 to 1,000 jobs, all or none. `Ok` is durable as [`durability`](Self::durability) says; a
     /// repeat under the same key answers as the first did.
-    pub async fn submit(
+    pub fn submit<H: Send + 'static>(
         &self,
         jobs: Vec<NewJob>,
         key: Option<IdempotencyKey>,
-        holding: impl Send + 'static,
-    ) -> Result<Vec<Submitted>, Rejection> {
+        holding: H,
+    ) -> impl Future<Output = Result<Vec<Submitted>, Rejection>> + Send + use<'_, H> {
         let give_up_at = Instant::now() + self.request_timeout;
         let submission = Submission { jobs, key, give_up_at };
-        self.run("submit", holding, |desk| async move { desk.submit(submission).await }).await
+        self.run("submit", holding, |desk| async move { desk.submit(submission).await })
     }
 
     /// Takes a `dead` or `cancelled` job back to `queued`: needs room as a submit does, and is durable.
@@ -129,31 +129,35 @@ impl Admission {
         .await
     }
 
-    /// Runs a mutation in a task of its own and waits for its answer, as long as that makes sense. The task
-    /// is counted before it looks at the phase, so that a drain that has set the phase and then waits for the
-    /// last mutation cannot miss one that got past it.
-    async fn run<T, F>(
+    /// Runs a mutation to its end, whatever becomes of the caller, and waits for its answer as long as that
+    /// makes sense. It is counted before it looks at the phase, so that a drain that has set the phase and then
+    /// waits for the last mutation cannot miss one that got past it.
+    fn run<T, F, H, M>(
         &self,
         name: &'static str,
-        holding: impl Send + 'static,
-        mutation: impl FnOnce(Arc<Desk>) -> F,
-    ) -> Result<T, Rejection>
+        holding: H,
+        mutation: M,
+    ) -> impl Future<Output = Result<T, Rejection>> + Send + use<'_, T, F, H, M>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Rejection>> + Send + 'static,
+        H: Send + 'static,
+        M: FnOnce(Arc<Desk>) -> F,
     {
-        let wait = self.request_timeout + COMMIT_GRACE;
         let mutation = mutation(Arc::clone(&self.desk));
         let task = self.mutations.run(name, async move {
             let answer = mutation.await;
             drop(holding);
             answer
         });
-        match tokio::time::timeout(wait, task).await {
-            Ok(Ok(answer)) => answer,
-            // The task panicked somewhere in the store: what it has done by then nobody knows.
-            Ok(Err(_)) => Err(self.desk.in_doubt(Why::Internal)),
-            Err(_) => Err(self.desk.in_doubt(Why::TimedOut)),
+        let task = tokio::time::timeout(self.request_timeout + COMMIT_GRACE, task);
+        async move {
+            match task.await {
+                Ok(Ok(answer)) => answer,
+                // The task panicked somewhere in the store: what it has done by then nobody knows.
+                Ok(Err(_)) => Err(self.desk.in_doubt(Why::Internal)),
+                Err(_) => Err(self.desk.in_doubt(Why::TimedOut)),
+            }
         }
     }
 }
