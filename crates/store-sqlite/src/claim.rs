@@ -38,7 +38,7 @@ impl Transaction<'_, '_> {
                 break;
             }
             for job in picked {
-                let Some(stored) = self.job(job)? else { continue };
+                let Some(stored) = self.job_to_run(job)? else { continue };
                 if stored.claim.is_some() {
                     continue;
                 }
@@ -54,6 +54,8 @@ impl Transaction<'_, '_> {
 
     /// Makes the claim. The job's own rows stay as they are, and so does its version.
     fn take(&mut self, stored: Stored, request: &ClaimRequest) -> Result<Claimed> {
+        let owner = request.owner.to_string();
+        self.memory.recent.keep(stored.claimed(&owner, self.now), self.now);
         let mut job = stored.into_job(self.now);
         let id = ClaimId { job: job.id, fence: self.numbers.next_fence() };
         let claim = Claim {
@@ -65,7 +67,6 @@ impl Transaction<'_, '_> {
             cancel_requested: false,
             interruptions: job.interruptions,
         };
-        let owner = request.owner.to_string();
         let expires_at = claim.expires_at.map(Timestamp::unix_ms);
         let row = (job.id.high() as i64, id.fence.0 as i64, &owner, self.now.unix_ms(), expires_at);
         self.statements.insert_claim.execute(row)?;
@@ -98,6 +99,9 @@ impl Transaction<'_, '_> {
         if claim.expires_at.is_some() || progress.is_some() || checkpoint.is_some() {
             let job = renewal.id.job.high();
             let expires_at = claim.expires_at.map(Timestamp::unix_ms);
+            if progress.is_some() || checkpoint.is_some() {
+                self.memory.recent.take(job);
+            }
             let (progress, checkpoint) = (progress.map(|p| p.as_str()), checkpoint.map(|c| c.as_str()));
             self.statements.renew_claim.execute((job as i64, expires_at, progress, checkpoint))?;
             self.memory.set_claim(job, Some(claim));
@@ -110,6 +114,7 @@ impl Transaction<'_, '_> {
         if let Some(claim) = self.memory.claims().get(id) {
             let claim = Claim { cancel_requested: true, ..claim.clone() };
             self.effects.cancels.push(ClaimId { job: id, fence: claim.fence });
+            self.memory.recent.take(id.high());
             self.statements.request_cancel.execute([id.high() as i64])?;
             self.memory.set_claim(id.high(), Some(claim));
             return Ok(Cancel::Requested);

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  submit, claim, settle… ──▶ Inbox ──a batch──▶ Writer thread ──one transaction, one sync──▶ file
-//!                                                  │  Memory: ready order, counters, claims, key hashes
+//!                                                  │  Memory: ready order, counters, claims, key hashes,
+//!                                                  │  and the jobs just written
 //!                                                  ▼
 //!                                  answers and hints, after the commit
 //!  get, list ──▶ Readers ──────────────────────────────────────────────────▶ file
@@ -14,7 +15,7 @@
 //! docs/adr/0005-embedded-store.md says why and what was measured.
 //!
 //! **Invariant:** memory changes along with a transaction and is taken back with it; it never says what
-//! the file does not.
+//! the file does not. The jobs in it (`recent.rs`) are what their rows say at every moment.
 //!
 //! **Invariant:** nobody but SQLite opens the database file: closing any other descriptor of it would drop
 //! the process's locks.
@@ -46,8 +47,10 @@ mod pace;
 mod queues;
 mod read;
 mod ready;
+mod recent;
 mod reserve;
 mod retention;
+mod room;
 mod row;
 mod schema;
 mod session;

@@ -8,9 +8,10 @@ use crate::fingerprints::{Fingerprints, fingerprint};
 use crate::keys::Keys;
 use crate::queues::{QueueIndex, Queues};
 use crate::ready::{Merged, Place, Ready, Waiting};
+use crate::recent::Recent;
 
 /// What the writer knows without asking the file: order, counters, claims and the hashes of names, about
-/// 32 to 100 bytes for each job that has not ended.
+/// 32 to 100 bytes for each job that has not ended; and a bounded number of jobs as it wrote them.
 ///
 /// It changes as a transaction goes along, so that operations which share one see each other, and every
 /// change notes how to undo it: when the transaction fails, [`roll_back`](Self::roll_back) makes it agree
@@ -26,6 +27,8 @@ pub(crate) struct Memory {
     expiring: BTreeSet<(Timestamp, u64)>,
     /// Live jobs with a unique key.
     unique: Fingerprints,
+    /// Jobs that need not be read back.
+    pub(crate) recent: Recent,
     undo: Vec<Undo>,
 }
 
@@ -100,6 +103,7 @@ impl Memory {
             timed: BTreeMap::new(),
             expiring: BTreeSet::new(),
             unique: Fingerprints::default(),
+            recent: Recent::default(),
             undo: Vec::new(),
         }
     }
@@ -116,6 +120,7 @@ impl Memory {
 
     /// Takes back what the transaction changed.
     pub(crate) fn roll_back(&mut self) {
+        self.recent.clear();
         while let Some(undo) = self.undo.pop() {
             match undo {
                 Undo::Move { before, after, now } => self.do_move(after.as_ref(), before.as_ref(), now),

@@ -4,6 +4,7 @@ use steadfast_domain::{JobState, QueueName, Timestamp};
 use steadfast_queue::store::{QueueSpec, QueueStatus, Refusal, StoreLimits};
 
 use crate::ready::Ready;
+use crate::room::Place;
 
 /// A queue's place in [`Queues`].
 pub(crate) type QueueIndex = u32;
@@ -165,16 +166,27 @@ impl Queues {
             all.jobs += load.jobs;
             all.bytes += load.bytes;
             let queue = self.get(*index);
-            let capacity = Load {
-                jobs: queue.spec.capacity_jobs.unwrap_or(u64::MAX),
-                bytes: queue.spec.capacity_bytes.unwrap_or(u64::MAX),
-            };
-            checks.push((queue, *load, queue.live, capacity));
+            checks.push((&queue.spec.name, *load, queue.place()));
         }
-        let whole = Load { jobs: self.limits.capacity_jobs, bytes: self.limits.capacity_bytes };
-        checks.push((self.get(*first), all, self.live, whole));
-        checks.iter().try_for_each(|(queue, load, _, capacity)| fits_empty(queue, *load, *capacity))?;
-        checks.iter().try_for_each(|(queue, load, live, capacity)| fits_now(queue, *load, *live, *capacity))
+        checks.push((&self.get(*first).spec.name, all, self.whole()));
+        checks.iter().try_for_each(|(queue, load, place)| fits_empty(queue, *load, *place))?;
+        checks.iter().try_for_each(|(queue, load, place)| fits_now(queue, *load, *place))
+    }
+
+    /// Each queue's name and where it is.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (QueueName, QueueIndex)> {
+        self.by_name.iter().map(|(name, index)| (name.clone(), *index))
+    }
+
+    /// Each queue's own room, in the order of their places.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
+        self.all.iter().map(Queue::place)
+    }
+
+    /// The room over all queues.
+    pub(crate) fn whole(&self) -> Place {
+        let capacity = Load { jobs: self.limits.capacity_jobs, bytes: self.limits.capacity_bytes };
+        Place { live: self.live, capacity }
     }
 
     /// Every queue's figures, by name.
@@ -194,7 +206,19 @@ impl Queues {
     }
 }
 
-fn fits_empty(queue: &Queue, needed: Load, capacity: Load) -> Result<(), Refusal> {
+impl Queue {
+    fn place(&self) -> Place {
+        let capacity = Load {
+            jobs: self.spec.capacity_jobs.unwrap_or(u64::MAX),
+            bytes: self.spec.capacity_bytes.unwrap_or(u64::MAX),
+        };
+        Place { live: self.live, capacity }
+    }
+}
+
+/// Whether it would fit if nothing else was there.
+pub(crate) fn fits_empty(queue: &QueueName, needed: Load, place: Place) -> Result<(), Refusal> {
+    let Place { capacity, .. } = place;
     let (capacity, unit) = if needed.jobs > capacity.jobs {
         (capacity.jobs, "jobs")
     } else if needed.bytes > capacity.bytes {
@@ -202,11 +226,12 @@ fn fits_empty(queue: &Queue, needed: Load, capacity: Load) -> Result<(), Refusal
     } else {
         return Ok(());
     };
-    Err(Refusal::LargerThanCapacity { queue: queue.spec.name.clone(), capacity, unit })
+    Err(Refusal::LargerThanCapacity { queue: queue.clone(), capacity, unit })
 }
 
-fn fits_now(queue: &Queue, needed: Load, live: Load, capacity: Load) -> Result<(), Refusal> {
-    let queue = queue.spec.name.clone();
+/// Whether it fits beside what is there.
+pub(crate) fn fits_now(queue: &QueueName, needed: Load, place: Place) -> Result<(), Refusal> {
+    let (queue, Place { live, capacity }) = (queue.clone(), place);
     if live.jobs + needed.jobs > capacity.jobs {
         return Err(Refusal::QueueFull { queue, depth: live.jobs, capacity: capacity.jobs });
     }

@@ -12,7 +12,7 @@ use steadfast_domain::{
 };
 
 /// A job as its rows have it: not claimed, as far as `job` says.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Stored {
     pub(crate) job: Job,
     /// Under which token it was last settled, and the version that made.
@@ -24,7 +24,7 @@ pub(crate) struct Stored {
 }
 
 /// What the row of a claim adds to its job.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct ClaimRow {
     owner: String,
     started_at: Timestamp,
@@ -34,6 +34,24 @@ pub(crate) struct ClaimRow {
 }
 
 impl Stored {
+    /// A job just accepted.
+    pub(crate) fn accepted(job: &Job, key_job: Option<u64>) -> Self {
+        Self { job: job.clone(), settled: None, key_job, claim: None }
+    }
+
+    /// The same job under a new claim, as it reads without its payload.
+    pub(crate) fn claimed(&self, owner: &str, started_at: Timestamp) -> Self {
+        let claim = ClaimRow {
+            owner: owner.to_owned(),
+            started_at,
+            cancel_requested: false,
+            progress: None,
+            checkpoint: None,
+        };
+        let job = Job { payload: None, ..self.job.clone() };
+        Self { job, settled: self.settled, key_job: self.key_job, claim: Some(claim) }
+    }
+
     /// The job as it reads at `now`: `processing` under a claim, else `queued` from its time on.
     pub(crate) fn into_job(mut self, now: Timestamp) -> Job {
         if let Some(claim) = self.claim.take() {
@@ -312,4 +330,19 @@ fn write_json<T: serde::Serialize>(value: Option<&T>) -> Result<Option<String>> 
 
 fn read_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Invalid> {
     serde_json::from_str(text).map_err(|e| Invalid::new(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retry_policy_is_read_back_to_the_last_bit() {
+        let policy = RetryPolicy::DEFAULT.with_max_attempts(7).unwrap();
+        for n in 1..1_000_u32 {
+            let written = policy.with_jitter(f64::from(n).recip().sqrt()).unwrap();
+            let text = write_retry(&written).unwrap().unwrap();
+            assert_eq!(read_retry(&text).unwrap(), written, "{text}");
+        }
+    }
 }

@@ -22,6 +22,7 @@ use crate::lock::Lock;
 use crate::pace::Pace;
 use crate::read::{self, Readers};
 use crate::reserve::Reserve;
+use crate::room::Room;
 use crate::writer::Writer;
 use crate::{OpenError, SqliteMetrics, file_system};
 
@@ -41,6 +42,7 @@ pub struct SqliteConfig {
 #[derive(Debug)]
 pub struct SqliteStore {
     inbox: Arc<Inbox>,
+    room: Arc<Room>,
     readers: Arc<Readers>,
     hints: broadcast::Sender<Hint>,
     ended: watch::Receiver<Option<Result<(), String>>>,
@@ -78,7 +80,7 @@ impl SqliteStore {
         let damage = Damage::none(path.clone());
         let readers =
             Readers::open(&path, damage.clone()).map_err(|source| OpenError::sqlite(path.clone(), source))?;
-        let inbox = Arc::new(Inbox::new());
+        let (inbox, room) = (Arc::new(Inbox::new()), Arc::new(Room::default()));
         let (hints, _) = broadcast::channel(HINTS_MAX);
         let (ended, has_ended) = watch::channel(None);
         let writer = Writer {
@@ -90,6 +92,7 @@ impl SqliteStore {
             health: Health::new(path.clone(), damage),
             pace: Pace::default(),
             reserve,
+            room: Arc::clone(&room),
             ended,
         };
         let thread = thread::Builder::new().name("store-writer".to_owned());
@@ -99,7 +102,7 @@ impl SqliteStore {
             source,
         })?;
         let was_closed = AtomicBool::new(false);
-        Ok(Self { inbox, readers, hints, ended: has_ended, writer: Some(writer), was_closed })
+        Ok(Self { inbox, room, readers, hints, ended: has_ended, writer: Some(writer), was_closed })
     }
 
     /// Asks the writer and waits for its answer.
@@ -152,6 +155,9 @@ impl JobStore for SqliteStore {
     }
 
     async fn submit(&self, submission: Submission) -> Result<Vec<Submitted>, SubmitError> {
+        if let Some(refusal) = self.room.refuse(&submission) {
+            return Err(refusal.into());
+        }
         let give_up_at = submission.give_up_at;
         let (ask, mut answer) = Ask::new(submission);
         let put = timeout_at(give_up_at, self.inbox.put(Lane::Submissions, Command::Submit(ask)));

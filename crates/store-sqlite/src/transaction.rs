@@ -65,8 +65,26 @@ impl<'t, 'c> Transaction<'t, 'c> {
         self.statements.job.query_row([job as i64], row::read).optional()
     }
 
+    /// A stored job with all its parts, for its next claim.
+    pub(crate) fn job_to_run(&mut self, job: u64) -> Result<Option<Stored>> {
+        match self.memory.recent.take(job).filter(|stored| stored.job.payload.is_some()) {
+            Some(stored) => {
+                debug_assert_eq!(self.job(job)?.as_ref(), Some(&stored));
+                Ok(Some(stored))
+            }
+            None => self.job(job),
+        }
+    }
+
     /// A stored job without its payload.
     pub(crate) fn job_to_change(&mut self, job: u64) -> Result<Option<Stored>> {
+        let Some(mut stored) = self.memory.recent.take(job) else { return self.read_to_change(job) };
+        stored.job.payload = None;
+        debug_assert_eq!(self.read_to_change(job)?.as_ref(), Some(&stored));
+        Ok(Some(stored))
+    }
+
+    fn read_to_change(&mut self, job: u64) -> Result<Option<Stored>> {
         self.statements.job_to_change.query_row([job as i64], row::read).optional()
     }
 
@@ -110,6 +128,9 @@ impl<'t, 'c> Transaction<'t, 'c> {
         ])?;
         let entry = Entry::of(job, queue);
         self.insert_live(job, &entry)?;
+        if job.state == JobState::Queued {
+            self.memory.recent.keep(Stored::accepted(job, key.map(|(_, first)| first)), self.now);
+        }
         self.effects.changes.extend(job.history.last());
         self.moved(None, Some(entry));
         Ok(())

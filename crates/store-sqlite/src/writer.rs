@@ -18,6 +18,7 @@ use crate::memory::Memory;
 use crate::metrics::SqliteMetrics;
 use crate::pace::Pace;
 use crate::reserve::Reserve;
+use crate::room::Room;
 use crate::schema;
 use crate::session::Session;
 use crate::transaction::Numbers;
@@ -36,6 +37,7 @@ pub(crate) struct Writer {
     pub(crate) health: Health,
     pub(crate) pace: Pace,
     pub(crate) reserve: Reserve,
+    pub(crate) room: Arc<Room>,
     /// Set as the last thing: whether the file was flushed and closed in order.
     pub(crate) ended: watch::Sender<Option<Result<(), String>>>,
 }
@@ -72,6 +74,7 @@ impl Writer {
             match self.serve(&connection, &log, memory, numbers) {
                 End::Closed => closed = close(connection, &mut self.reserve),
                 End::Doubt(claims) => {
+                    self.room.forget();
                     drop(connection);
                     next = self.reopen();
                     self.inbox.hand_back(claims);
@@ -93,6 +96,7 @@ impl Writer {
                 return End::Doubt(Vec::new());
             }
         };
+        self.room.committed(&session.memory.queues);
         let mut patience = Patience::None;
         loop {
             match self.inbox.take(patience) {
@@ -151,6 +155,7 @@ impl Writer {
         };
         let batch: Vec<_> = batch.into_iter().filter_map(at_once).collect();
         if let Some(damage) = self.health.damage().map(str::to_owned) {
+            self.room.forget();
             fail_all(batch, Fault::Unavailable, &damage);
             return Ok(());
         }
@@ -207,6 +212,7 @@ impl Writer {
                     if session.syncing {
                         self.pace.committed(took, group.len());
                     }
+                    self.room.committed(&session.memory.queues);
                 }
                 session.memory.commit();
                 session.effects.publish(&self.hints, &session.memory.queues);

@@ -5,12 +5,12 @@ mod given;
 use std::task::Poll;
 use std::time::Duration;
 
-use given::{Given, NEVER, boot, echo, failed, key};
+use given::{Given, NEVER, boot, echo, failed, key, request};
 use steadfast_domain::{JobState, QueueName};
 use steadfast_queue::JobStore;
 use steadfast_queue::store::{
-    Claimed, End, Hint, How, ListQuery, QueueSpec, Refusal, Retention, Settlement, StoreError, StoreLimits,
-    SubmitError,
+    Cancel, Claimed, End, Hint, How, ListQuery, QueueSpec, Refusal, Retention, Settlement, StoreError,
+    StoreLimits, SubmitError,
 };
 use steadfast_store_sqlite::OpenError;
 use tokio::time::Instant;
@@ -288,4 +288,20 @@ async fn work_waits_for_its_time_across_a_restart() {
     let found = store.get(&[job.id]).await.unwrap().pop().flatten().unwrap();
     assert_eq!((found.state, found.attempt, found.errors.len()), (JobState::Retryable, 1, 1));
     assert!(store.upkeep(10).await.unwrap().next_due.unwrap() > Duration::from_secs(3_000));
+}
+
+#[tokio::test]
+async fn a_claim_that_was_rolled_back_leaves_its_job_as_it_was() {
+    let given = Given::new();
+    drop(given.open().await);
+    given.change_file(
+        "CREATE TRIGGER no_claims BEFORE INSERT ON claims BEGIN SELECT RAISE(ABORT, 'no claims'); END",
+    );
+    let store = given.open().await;
+    let job = given.submit(&store, echo()).await;
+    assert!(matches!(store.claim(request(boot(1), 1)).await, Err(StoreError::Unavailable(_))));
+    let Cancel::Done(change) = store.cancel(job.id).await.unwrap() else { panic!("it was waiting") };
+    assert_eq!((change.state, change.version), (JobState::Cancelled, job.version.next()));
+    let found = store.get(&[job.id]).await.unwrap().pop().flatten().unwrap();
+    assert_eq!((found.attempt, found.started_at), (0, None));
 }
