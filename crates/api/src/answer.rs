@@ -2,21 +2,28 @@ use axum::response::Response;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
+use steadfast_wire::JobDocument;
 
 use crate::problem::Refused;
-
-/// Room for a job with a small payload.
-const USUAL_BYTES: usize = 1_024;
 
 /// What a handler answers.
 pub(crate) type Answer = Result<Response, Refused>;
 
 /// A JSON answer.
 pub(crate) fn json(status: StatusCode, document: &impl Serialize) -> Answer {
-    let mut text = Vec::with_capacity(USUAL_BYTES);
-    serde_json::to_writer(&mut text, document).map_err(Refused::internal)?;
+    let text = serde_json::to_vec(document).map_err(Refused::internal)?;
+    Ok(of_json(status, text))
+}
+
+/// A job.
+pub(crate) fn job(status: StatusCode, document: &JobDocument) -> Answer {
+    let text = document.to_json().map_err(Refused::internal)?;
+    Ok(of_json(status, text))
+}
+
+fn of_json(status: StatusCode, text: Vec<u8>) -> Response {
     let mut response = Response::new(text.into());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(response)
+    response
 }

@@ -8,7 +8,7 @@ use steadfast_domain::{Invalid, Job, JobId, JobState, KindName, QueueName, limit
 use steadfast_queue::store::{Cancel, ListQuery, StoreError};
 use steadfast_wire::{JobDocument, JobPage};
 
-use crate::answer::{Answer, json};
+use crate::answer::{self, Answer, json};
 use crate::app::{App, Services};
 use crate::held::hold;
 use crate::limits::{ControlPlace, WorkPlace};
@@ -44,7 +44,7 @@ pub(crate) async fn get(
         }
     };
     let job = job.ok_or_else(Refused::job_not_found)?;
-    let mut response = json(StatusCode::OK, &JobDocument::full(job))?;
+    let mut response = answer::job(StatusCode::OK, &JobDocument::full(job))?;
     if wait_ms.is_some() {
         response.extensions_mut().insert(WasHeld);
     }
@@ -112,7 +112,7 @@ pub(crate) async fn retry(State(app): State<Arc<App>>, place: WorkPlace, path: P
 /// The job after a change that was done, which a failure to read it does not undo.
 async fn changed(app: &App, services: &Services, id: JobId, status: StatusCode) -> Answer {
     let job = read(app, services, id).await?.ok_or_else(Refused::job_not_found)?;
-    Ok(app.answer_memory.count(json(status, &JobDocument::full(job))?))
+    Ok(app.answer_memory.count(answer::job(status, &JobDocument::full(job))?))
 }
 
 /// The job as its store has it.

@@ -11,7 +11,7 @@ use steadfast_domain::limits;
 use steadfast_queue::store::{Durability as StoreDurability, How, KeyScope, Submitted};
 use steadfast_wire::{BatchAnswer, Durability, JobDocument, read_batch, read_job};
 
-use crate::answer::{Answer, json};
+use crate::answer::{self, Answer, json};
 use crate::app::{App, Services};
 use crate::body::{ENVELOPE_BYTES_MAX, JsonBody};
 use crate::held::hold;
@@ -114,7 +114,7 @@ async fn accepted(app: &App, services: &Services, submitted: Submitted, wait: Op
         Some(_) if document.state.is_terminal() => StatusCode::OK,
         _ => StatusCode::ACCEPTED,
     };
-    let mut response = json(status, &document)?;
+    let mut response = answer::job(status, &document)?;
     if let Ok(location) = HeaderValue::try_from(format!("/v1/jobs/{id}")) {
         response.headers_mut().insert(LOCATION, location);
     }

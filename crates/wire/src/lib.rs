@@ -15,6 +15,7 @@ mod code;
 mod event;
 mod health;
 mod job;
+mod job_text;
 mod members;
 mod problem;
 mod queue;
