@@ -27,6 +27,9 @@ use crate::{open_files, store, wiring};
 /// How long each runtime may take to end when nothing is left to wait for: what blocks its thread even then
 /// is left behind.
 const RUNTIME_END_LIMIT: Duration = Duration::from_millis(100);
+/// Nothing of the pool blocks, and it is the operating system that lets its thread run beside those of the
+/// requests. More threads would only hand work to each other.
+const POOL_THREADS: usize = 1;
 
 /// A server to be.
 pub struct Server {
@@ -104,12 +107,19 @@ impl Server {
     /// # Errors
     /// When the server could not start.
     pub fn run(self) -> Result<u8, StartError> {
-        let handlers_runtime =
-            runtime("handlers").map_err(|error| StartError::System("start threads", error))?;
-        let runtime = runtime("server").map_err(|error| StartError::System("start threads", error))?;
-        let ended = runtime.block_on(self.serve(handlers_runtime.handle().clone()));
-        handlers_runtime.shutdown_timeout(RUNTIME_END_LIMIT);
-        runtime.shutdown_timeout(RUNTIME_END_LIMIT);
+        let start = |name, threads| {
+            runtime(name, threads).map_err(|error| StartError::System("start threads", error))
+        };
+        // One that is busy must not stop the others.
+        let threads = available_parallelism().map_or(2, |cores| cores.get().max(2));
+        let handlers_runtime = start("handlers", threads)?;
+        let pool_runtime = start("pool", POOL_THREADS)?;
+        let runtime = start("server", threads)?;
+        let ended =
+            runtime.block_on(self.serve(handlers_runtime.handle().clone(), pool_runtime.handle().clone()));
+        for runtime in [handlers_runtime, pool_runtime, runtime] {
+            runtime.shutdown_timeout(RUNTIME_END_LIMIT);
+        }
         let Drained { code, last_resort } = ended?;
         if let Some(last_resort) = last_resort {
             last_resort.disarm();
@@ -118,7 +128,7 @@ impl Server {
     }
 
     /// From the first bound port to the end of the drain.
-    async fn serve(self, handlers_runtime: Handle) -> Result<Drained, StartError> {
+    async fn serve(self, handlers_runtime: Handle, pool_runtime: Handle) -> Result<Drained, StartError> {
         let Self { loaded: Loaded { settings, budget, .. }, registry, handlers, hooks, store } = self;
         say_if_cut(&settings, &budget);
         let other_files = EXTRA_CONNECTIONS + settings.concurrency;
@@ -162,6 +172,7 @@ impl Server {
                     store: Arc::clone(&store),
                     handlers,
                     handlers_runtime,
+                    pool_runtime,
                     drain,
                     drain_ends: drain_ends_at,
                 }
@@ -175,13 +186,8 @@ impl Server {
     }
 }
 
-/// A runtime with a thread for each core, at least two: one that is busy must not stop the others.
-fn runtime(name: &str) -> io::Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(available_parallelism().map_or(2, |cores| cores.get().max(2)))
-        .thread_name(name)
-        .enable_all()
-        .build()
+fn runtime(name: &str, threads: usize) -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(threads).thread_name(name).enable_all().build()
 }
 
 /// `steadfast_build_info`: always 1, its label says which version this is.

@@ -34,13 +34,14 @@ pub(crate) struct Parts<'a> {
     pub(crate) store: Arc<dyn JobStore>,
     pub(crate) handlers: Handlers,
     pub(crate) handlers_runtime: Handle,
+    pub(crate) pool_runtime: Handle,
     pub(crate) drain: DrainTrigger,
     pub(crate) drain_ends: watch::Receiver<Option<Instant>>,
 }
 
 impl Parts<'_> {
-    /// Starts it on the current runtime and puts it behind the routes. An error when `registry` has one of
-    /// the metrics already; nothing runs then.
+    /// Starts it, the pool on its own runtime and the rest on the current one, and puts it behind the routes.
+    /// An error when `registry` has one of the metrics already; nothing runs then.
     pub(crate) fn begin(self, app: &App) -> Result<Work, prometheus::Error> {
         let Self { settings, queues, registry, phases, store, handlers, .. } = self;
         let (admission_metrics, pool_metrics) =
@@ -59,6 +60,7 @@ impl Parts<'_> {
             mutations.clone(),
             admission_metrics,
         ));
+        let entered = self.pool_runtime.enter();
         let pool = WorkerPool::start(
             wiring::pool(settings, queues, settle_rates, self.drain),
             Arc::clone(&store),
@@ -68,6 +70,7 @@ impl Parts<'_> {
             self.handlers_runtime,
             pool_metrics,
         );
+        drop(entered);
         app.attach(Services { admission, store, hub });
         Ok(Work { pool: Some(pool), mutations, background })
     }
