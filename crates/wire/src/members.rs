@@ -102,9 +102,7 @@ impl<'a, const N: usize> Members<'a, N> {
             faults.add_here(at, format_args!("must be an object, not {}", type_of(value)));
             return None;
         }
-        Self::read(value.get(), at, names, faults)
-            .map_err(|_| faults.add_here(at, NAME_NOT_UNICODE))
-            .ok()
+        Self::read(value.get(), at, names, faults).map_err(|_| faults.add_here(at, NAME_NOT_UNICODE)).ok()
     }
 
     fn read(
