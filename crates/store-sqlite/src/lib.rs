@@ -43,7 +43,6 @@ mod lock;
 mod log;
 mod memory;
 mod metrics;
-mod pace;
 mod queues;
 mod read;
 mod ready;

@@ -19,7 +19,6 @@ use crate::health::{Damage, Health};
 use crate::inbox::{Inbox, Lane};
 use crate::load::{self, Opened};
 use crate::lock::Lock;
-use crate::pace::Pace;
 use crate::read::{self, Readers};
 use crate::reserve::Reserve;
 use crate::room::Room;
@@ -90,7 +89,6 @@ impl SqliteStore {
             hints: hints.clone(),
             metrics,
             health: Health::new(path.clone(), damage),
-            pace: Pace::default(),
             reserve,
             room: Arc::clone(&room),
             ended,

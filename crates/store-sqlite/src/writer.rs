@@ -16,7 +16,6 @@ use crate::lock::Lock;
 use crate::log::Log;
 use crate::memory::Memory;
 use crate::metrics::SqliteMetrics;
-use crate::pace::Pace;
 use crate::reserve::Reserve;
 use crate::room::Room;
 use crate::schema;
@@ -26,7 +25,7 @@ use crate::transaction::Numbers;
 /// The one thread that writes, and the only owner of the connection that can.
 ///
 /// Whatever waits goes into one transaction, up to a bound, and shares its sync; then each caller gets its
-/// own answer. Nothing is answered before the commit that makes it true.
+/// own answer. It does not wait for more to come: those who come meanwhile share the next sync. Nothing is answered before the commit that makes it true.
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) path: PathBuf,
@@ -35,7 +34,6 @@ pub(crate) struct Writer {
     pub(crate) hints: broadcast::Sender<Hint>,
     pub(crate) metrics: SqliteMetrics,
     pub(crate) health: Health,
-    pub(crate) pace: Pace,
     pub(crate) reserve: Reserve,
     pub(crate) room: Arc<Room>,
     /// Set as the last thing: whether the file was flushed and closed in order.
@@ -103,7 +101,6 @@ impl Writer {
                 Taken::End => return End::Closed,
                 Taken::Nothing => patience = session.load_keys(),
                 Taken::Batch(batch) => {
-                    let batch = self.gather(batch);
                     if let Err(claims) = self.serve_batch(&mut session, batch) {
                         return End::Doubt(claims);
                     }
@@ -130,18 +127,6 @@ impl Writer {
             }
         }
         fault == Fault::Doubt
-    }
-
-    /// Waits a little for those who are about to come, where a sync costs more than the wait.
-    fn gather(&self, mut batch: Vec<Command>) -> Vec<Command> {
-        let delay = self.pace.delay();
-        if !delay.is_zero() {
-            std::thread::sleep(delay);
-            if let Taken::Batch(more) = self.inbox.take(Patience::None) {
-                batch.extend(more);
-            }
-        }
-        batch
     }
 
     /// Serves a batch in one transaction, or in several when something in it fails. An error is doubt.
@@ -209,9 +194,6 @@ impl Writer {
                 if session.memory.has_changes() {
                     self.metrics.commit_seconds.observe(took.as_secs_f64());
                     self.metrics.batch_jobs.observe(weight as f64);
-                    if session.syncing {
-                        self.pace.committed(took, group.len());
-                    }
                     self.room.committed(&session.memory.queues);
                 }
                 session.memory.commit();
