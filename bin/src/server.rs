@@ -9,6 +9,7 @@ use std::time::Duration;
 use prometheus::{IntGauge, Opts, Registry};
 use steadfast_api::{App, Connections, EXTRA_CONNECTIONS};
 use steadfast_lifecycle::{Budget, Hooks, Ledger, LifecycleMetrics, Phase, drain_channel, phases};
+use steadfast_queue::pool::PoolRuntimes;
 use steadfast_queue::{Handlers, JobStore};
 use steadfast_store_sqlite::SqliteMetrics;
 use tokio::net::TcpListener;
@@ -115,8 +116,8 @@ impl Server {
         let handlers_runtime = start("handlers", threads)?;
         let pool_runtime = start("pool", POOL_THREADS)?;
         let runtime = start("server", threads)?;
-        let ended =
-            runtime.block_on(self.serve(handlers_runtime.handle().clone(), pool_runtime.handle().clone()));
+        let (pool, handlers) = (pool_runtime.handle().clone(), handlers_runtime.handle().clone());
+        let ended = runtime.block_on(self.serve(PoolRuntimes { pool, handlers }));
         for runtime in [handlers_runtime, pool_runtime, runtime] {
             runtime.shutdown_timeout(RUNTIME_END_LIMIT);
         }
@@ -128,7 +129,7 @@ impl Server {
     }
 
     /// From the first bound port to the end of the drain.
-    async fn serve(self, handlers_runtime: Handle, pool_runtime: Handle) -> Result<Drained, StartError> {
+    async fn serve(self, runtimes: PoolRuntimes) -> Result<Drained, StartError> {
         let Self { loaded: Loaded { settings, budget, .. }, registry, handlers, hooks, store } = self;
         say_if_cut(&settings, &budget);
         let other_files = EXTRA_CONNECTIONS + settings.concurrency;
@@ -171,8 +172,7 @@ impl Server {
                     phases,
                     store: Arc::clone(&store),
                     handlers,
-                    handlers_runtime,
-                    pool_runtime,
+                    runtimes,
                     drain,
                     drain_ends: drain_ends_at,
                 }

@@ -7,8 +7,8 @@ use steadfast_api::{App, Services};
 use steadfast_lifecycle::{DrainTrigger, Phases, Tasks};
 use steadfast_queue::admission::SettleRates;
 use steadfast_queue::metrics::{AdmissionMetrics, PoolMetrics};
+use steadfast_queue::pool::PoolRuntimes;
 use steadfast_queue::{Admission, EventHub, Handlers, JobStore, WorkerPool, run_upkeep};
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -33,8 +33,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) phases: Phases,
     pub(crate) store: Arc<dyn JobStore>,
     pub(crate) handlers: Handlers,
-    pub(crate) handlers_runtime: Handle,
-    pub(crate) pool_runtime: Handle,
+    pub(crate) runtimes: PoolRuntimes,
     pub(crate) drain: DrainTrigger,
     pub(crate) drain_ends: watch::Receiver<Option<Instant>>,
 }
@@ -60,17 +59,15 @@ impl Parts<'_> {
             mutations.clone(),
             admission_metrics,
         ));
-        let entered = self.pool_runtime.enter();
         let pool = WorkerPool::start(
             wiring::pool(settings, queues, settle_rates, self.drain),
             Arc::clone(&store),
             handlers,
             Arc::clone(&hub),
             phases,
-            self.handlers_runtime,
+            self.runtimes,
             pool_metrics,
         );
-        drop(entered);
         app.attach(Services { admission, store, hub });
         Ok(Work { pool: Some(pool), mutations, background })
     }

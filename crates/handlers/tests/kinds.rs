@@ -10,7 +10,7 @@ use steadfast_domain::{BootId, Job, JobId, JobState, KindName, NewJob, QueueName
 use steadfast_handlers::{HttpConfig, builtin};
 use steadfast_lifecycle::{Phase, PhaseSender, Phases, Tasks, drain_channel, phases};
 use steadfast_queue::metrics::PoolMetrics;
-use steadfast_queue::pool::{PoolConfig, PoolQueue};
+use steadfast_queue::pool::{PoolConfig, PoolQueue, PoolRuntimes};
 use steadfast_queue::store::{QueueSpec, StoreLimits, Submission};
 use steadfast_queue::{EventHub, JobStore, MemoryStore, WorkerPool};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -57,7 +57,7 @@ impl Life {
             builtin(config).unwrap(),
             Arc::clone(&hub),
             phases.clone(),
-            Handle::current(),
+            PoolRuntimes { pool: Handle::current(), handlers: Handle::current() },
             PoolMetrics::register(&prometheus::Registry::new()).unwrap(),
         );
         Self { store: Arc::clone(store), hub, sender, phases, pool, tasks }

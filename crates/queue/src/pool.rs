@@ -75,6 +75,16 @@ pub struct WorkerPool {
     _cut_on_drop: DropGuard,
 }
 
+/// Where what runs. The store's hints are read on the current runtime, beside the requests that cause most of
+/// them: most concern nobody here, and are not worth waking a thread for.
+#[derive(Debug, Clone)]
+pub struct PoolRuntimes {
+    /// The pool's own loops, and a supervisor for each attempt.
+    pub pool: Handle,
+    /// Handlers: one that blocks its thread stops neither time limits nor renewals.
+    pub handlers: Handle,
+}
+
 /// What the pool's loops and supervisors share.
 struct Pool {
     config: PoolConfig,
@@ -100,8 +110,7 @@ struct Pool {
 }
 
 impl WorkerPool {
-    /// Starts to claim and run jobs. The pool's own loops run on the current runtime, handlers on
-    /// `handlers_runtime`, so that one which blocks its thread stops neither time limits nor renewals.
+    /// Starts to claim and run jobs, on the runtimes that [`PoolRuntimes`] tells of.
     ///
     /// It follows `phases`: from `LameDuck` on it claims nothing and tells its handlers that the server
     /// drains, in `Cancelling` it stops them with
@@ -112,7 +121,7 @@ impl WorkerPool {
         handlers: Handlers,
         hub: Arc<EventHub>,
         phases: Phases,
-        handlers_runtime: Handle,
+        runtimes: PoolRuntimes,
         metrics: PoolMetrics,
     ) -> Self {
         let hints = store.hints();
@@ -125,7 +134,7 @@ impl WorkerPool {
             kinds,
             hub,
             phases,
-            handlers_runtime,
+            handlers_runtime: runtimes.handlers,
             metrics,
             tasks: Tasks::new(),
             slots,
@@ -135,8 +144,9 @@ impl WorkerPool {
             cut: CancellationToken::new(),
             report: Mutex::default(),
         });
-        pool.spawn("pool phases", listening::follow_phases(Arc::clone(&pool)));
         pool.spawn("pool hints", listening::listen(Arc::clone(&pool), hints));
+        let _entered = runtimes.pool.enter();
+        pool.spawn("pool phases", listening::follow_phases(Arc::clone(&pool)));
         pool.spawn("pool renewals", renewing::renew(Arc::clone(&pool)));
         pool.spawn("pool settlements", settling::settle(Arc::clone(&pool)));
         let claiming = pool.spawn("pool claims", claiming::claim_jobs(Arc::clone(&pool)));

@@ -13,7 +13,7 @@ use steadfast_domain::{
 use steadfast_lifecycle::{Phase, PhaseSender, Phases, Tasks, drain_channel, phases};
 use steadfast_queue::admission::{AdmissionConfig, QueueConfig, QueueMode, SettleRates};
 use steadfast_queue::metrics::{AdmissionMetrics, PoolMetrics};
-use steadfast_queue::pool::{PoolConfig, PoolQueue};
+use steadfast_queue::pool::{PoolConfig, PoolQueue, PoolRuntimes};
 use steadfast_queue::store::{JobStore, QueueSpec, StoreLimits, Submission};
 use steadfast_queue::{
     Admission, EventHub, Failure, Finish, Handlers, JobContext, JobHandler, WorkerPool, run_upkeep,
@@ -192,13 +192,14 @@ impl Inside {
             settle_rates: Arc::clone(&self.settle_rates),
             drain: drain_channel().0,
         };
+        let handlers = self.given.handlers_runtime.clone().unwrap_or_else(Handle::current);
         WorkerPool::start(
             config,
             Arc::clone(&self.store) as Arc<dyn JobStore>,
             self.given.handlers.clone(),
             Arc::clone(&self.hub),
             phases,
-            self.given.handlers_runtime.clone().unwrap_or_else(Handle::current),
+            PoolRuntimes { pool: Handle::current(), handlers },
             self.pool_metrics.clone(),
         )
     }
