@@ -20,7 +20,7 @@ pub(crate) struct Session<'c> {
     pub(crate) memory: Memory,
     numbers: Numbers,
     pub(crate) effects: Effects,
-    pub(crate) syncing: bool,
+    syncing: bool,
 }
 
 /// Due jobs that one transaction puts among the ready ones; housekeeping does the rest.

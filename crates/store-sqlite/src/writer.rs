@@ -25,7 +25,8 @@ use crate::transaction::Numbers;
 /// The one thread that writes, and the only owner of the connection that can.
 ///
 /// Whatever waits goes into one transaction, up to a bound, and shares its sync; then each caller gets its
-/// own answer. It does not wait for more to come: those who come meanwhile share the next sync. Nothing is answered before the commit that makes it true.
+/// own answer. It does not wait for more to come: those who come meanwhile share the next sync. Nothing is
+/// answered before the commit that makes it true.
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) path: PathBuf,

@@ -1,5 +1,6 @@
 //! A job's JSON, written by hand. Every submit and read ends with one, and serde's way through thirty members
-//! costs a third of what the rest of the answer does. The test holds it against serde's, byte for byte.
+//! took nearly a third of a submit handler's instructions, where this takes a fifth. The test holds it against
+//! serde's, byte for byte.
 
 use std::io::Write;
 
@@ -15,7 +16,7 @@ impl JobDocument {
     /// The document as JSON, exactly as its `Serialize` writes it.
     ///
     /// # Errors
-    /// None that serde_json is known to give for these members.
+    /// When serde_json cannot write a member, for which these types give it no reason.
     pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
         let payload_bytes = self.payload.as_ref().map_or(0, RawJson::len_bytes);
         let mut text = Text(Vec::with_capacity(USUAL_BYTES + payload_bytes));

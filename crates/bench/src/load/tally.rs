@@ -23,7 +23,8 @@ impl Tally {
     pub(crate) fn record(&mut self, status: u16, latency: Duration) {
         let at = self.by_status.iter().position(|(known, _)| *known == status).unwrap_or_else(|| {
             #[expect(clippy::expect_used, reason = "constants that the histogram allows")]
-            let empty = Histogram::new_with_max(LATENCY_US_MAX, DIGITS).expect("valid bounds");
+            let empty = Histogram::new_with_max(LATENCY_US_MAX, DIGITS)
+                .expect("a maximum above 1 and at most 5 digits are allowed");
             self.by_status.push((status, empty));
             self.by_status.len() - 1
         });
