@@ -23,6 +23,8 @@ mod eventually;
 pub mod gate;
 pub mod harness;
 pub mod history;
+pub mod ports;
+pub mod postgres;
 pub mod raw;
 
 pub use eventually::{PATIENCE, eventually, within};

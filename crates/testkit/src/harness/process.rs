@@ -1,4 +1,4 @@
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -74,6 +74,15 @@ impl Process {
         let (stdout, out_reader) = Log::follow(child.stdout.take().expect("stdout is piped"));
         let (stderr, err_reader) = Log::follow(child.stderr.take().expect("stderr is piped"));
         Self { child, stdout, stderr, readers: vec![out_reader, err_reader] }
+    }
+
+    /// The same in a process group of its own: what ends the test's group, as Ctrl-C does, is not for it.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_in_a_group(mut command: Command) -> Self {
+        command.process_group(0);
+        Self::start(command)
     }
 
     /// What it has written to standard output.
