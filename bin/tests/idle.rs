@@ -33,7 +33,7 @@ fn given() -> Given {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_server_stops_without_using_up_any_time() {
     for keep in [Keep::Sqlite, Keep::Memory] {
-        let mut server = given().store(keep).start().await;
+        let mut server = given().store(keep.clone()).start().await;
         let exit = server.stop().await.expect_code(0);
         assert!(exit.took < EXIT_WITHIN, "{keep:?}: {:?}", exit.took);
         assert_no_time_used_up(&exit.ledger());

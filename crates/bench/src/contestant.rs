@@ -27,7 +27,7 @@ pub(crate) struct Contestant {
     sync_delay: Option<Duration>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
     Bare,
     Steadfast(Keep),
@@ -82,13 +82,13 @@ impl Contestant {
     }
 
     fn launch(&self, place: &Place, dir: &Path) -> Result<Process, BenchError> {
-        let Kind::Steadfast(keep) = self.kind else {
+        let Kind::Steadfast(keep) = &self.kind else {
             let myself = std::env::current_exe().map_err(BenchError::io("this program's path"))?;
             let mut command = Command::new(myself);
             command.arg("bare").current_dir(dir);
             return Ok(Process::start(command));
         };
-        let mut given = given_server(&place.server).store(keep);
+        let mut given = given_server(&place.server).store(keep.clone());
         for (flag, value) in &self.flags {
             given = given.flag(flag, value);
         }

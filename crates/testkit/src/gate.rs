@@ -1,14 +1,16 @@
-//! Where `http` jobs of a test are delivered to: an endpoint in the test's own process that holds every
+//! Where `http` and [`stubborn`](crate::stubborn) jobs of a test are delivered to: an endpoint in the test's own process that holds every
 //! answer until the test lets it go. With it a test keeps jobs at a barrier, and counts how often each ran.
 
 use std::future::IntoFuture;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use steadfast_domain::JobId;
 use tokio::net::TcpListener;
@@ -73,6 +75,11 @@ impl Gate {
         json!({ "url": format!("http://{}/deliver", self.address) })
     }
 
+    /// The same for a job whose answer is held so much longer than the gate holds it.
+    pub fn slow_payload(&self, time: Duration) -> Value {
+        json!({ "url": format!("http://{}/deliver?ms={}", self.address, time.as_millis()) })
+    }
+
     /// Answers `count` deliveries, held ones first.
     pub fn let_pass(&self, count: usize) {
         self.shared.passes.add_permits(count);
@@ -100,14 +107,26 @@ impl Gate {
     }
 }
 
-async fn deliver(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> StatusCode {
+async fn deliver(
+    State(shared): State<Arc<Shared>>,
+    Query(slow): Query<Slow>,
+    headers: HeaderMap,
+) -> StatusCode {
     let Some((job, attempt)) = identity(&headers) else { return StatusCode::BAD_REQUEST };
     let mut arrived = Arrived::record(&shared, job, attempt);
+    tokio::time::sleep(Duration::from_millis(slow.ms)).await;
     if let Ok(pass) = shared.passes.acquire().await {
         pass.forget();
     }
     arrived.fate = Fate::Answered;
     StatusCode::OK
+}
+
+/// What [`Gate::slow_payload`] asks for.
+#[derive(Deserialize)]
+struct Slow {
+    #[serde(default)]
+    ms: u64,
 }
 
 fn identity(headers: &HeaderMap) -> Option<(JobId, u32)> {

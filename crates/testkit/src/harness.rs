@@ -16,6 +16,7 @@ pub use rustix::process::Signal;
 use serde_json::Value;
 use steadfast_client::Client;
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 use crate::eventually::eventually;
 
@@ -32,6 +33,7 @@ pub fn given_server(program: impl Into<PathBuf>) -> Given {
         under: Vec::new(),
         acting: None,
         store: Keep::Sqlite,
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         arguments: Vec::new(),
         environment: Vec::new(),
         settings: None,
@@ -39,12 +41,14 @@ pub fn given_server(program: impl Into<PathBuf>) -> Given {
 }
 
 /// Which store a server uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Keep {
     /// One file in the server's data directory.
     Sqlite,
     /// `memory:`.
     Memory,
+    /// The store with this URL: see [`Cluster::new_schema`](crate::postgres::Cluster::new_schema).
+    Postgres(String),
 }
 
 /// What a server is started with.
@@ -54,6 +58,7 @@ pub struct Given {
     under: Vec<OsString>,
     acting: Option<&'static str>,
     store: Keep,
+    listen: SocketAddr,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     settings: Option<String>,
@@ -63,6 +68,11 @@ impl Given {
     /// Which store.
     pub fn store(self, store: Keep) -> Self {
         Self { store, ..self }
+    }
+
+    /// Where it listens, every time it is started, instead of on a port that is new each time.
+    pub fn listen(self, address: SocketAddr) -> Self {
+        Self { listen: address, ..self }
     }
 
     /// At most so many jobs that are not terminal.
@@ -118,6 +128,16 @@ impl Given {
         self.start_in(TempDir::new().expect("a directory for the server's data")).await
     }
 
+    /// Starts so many at once that share a store, and waits until all are ready.
+    ///
+    /// # Panics
+    /// When the store is not one that several may share, or as [`start`](Self::start).
+    pub async fn start_replicas(self, count: usize) -> Vec<Server> {
+        assert!(matches!(self.store, Keep::Postgres(_)), "{:?} belongs to one process", self.store);
+        let starting: JoinSet<Server> = (0..count).map(|_| self.clone().start()).collect();
+        starting.join_all().await
+    }
+
     /// The same on what is in `dir` already.
     pub async fn start_in(self, dir: TempDir) -> Server {
         let process = self.launch(dir.path());
@@ -148,11 +168,13 @@ impl Given {
     }
 
     fn arguments(&self, dir: &Path) -> Vec<OsString> {
-        let store = match self.store {
+        let store = match &self.store {
             Keep::Sqlite => format!("sqlite://{}", database_in(dir).display()),
             Keep::Memory => "memory:".to_owned(),
+            Keep::Postgres(url) => url.clone(),
         };
-        let always = ["--listen", "127.0.0.1:0", "--log-format", "json", "--store", &store];
+        let listen = self.listen.to_string();
+        let always = ["--listen", &listen, "--log-format", "json", "--store", &store];
         let mut arguments: Vec<OsString> = always.into_iter().map(OsString::from).collect();
         arguments.extend_from_slice(&self.arguments);
         if let Some(settings) = &self.settings {

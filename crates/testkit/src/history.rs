@@ -14,11 +14,12 @@ mod tests;
 mod violation;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use steadfast_client::{Client, Error, JobFilter, SubmitOptions};
-use steadfast_domain::{JobId, RawJson};
+use steadfast_domain::{IdempotencyToken, JobId, RawJson};
 use steadfast_wire::{BatchRequest, JobDocument, Outcome, SubmitRequest};
 pub use violation::Violation;
 
@@ -29,6 +30,8 @@ use crate::raw::RawAnswer;
 /// The tag that carries the mark.
 pub const MARK_TAG: &str = "mark";
 const PAGE_JOBS: usize = 1_000;
+/// How long a client waits that was not told how long.
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// What every submit of a test sent and was told. Shared by its clients.
 #[derive(Debug, Default)]
@@ -62,7 +65,7 @@ pub enum Told {
 pub struct Evidence<'a> {
     /// Every job of the store.
     pub jobs: &'a [JobDocument],
-    /// Every delivery at the gate that the test's `http` jobs go to, if it has one.
+    /// Every delivery at the gate that the test's `http` and `stubborn` jobs go to, if it has one.
     pub deliveries: Option<&'a [Delivery]>,
     /// Jobs that graceful stops handed back or let checkpoint, once for each time: such runs are in no
     /// job's account.
@@ -151,6 +154,33 @@ impl History {
             submitted.as_ref().map_or_else(Told::by_error, |done| Told::Accepted(vec![done.job.id])),
         );
         submitted.map(|done| done.job)
+    }
+
+    /// Submits one marked job under a key of its own, again and again until it is accepted. Each failure before
+    /// that is shown to `failed`.
+    pub async fn submit_until_accepted(
+        &self,
+        client: &Client,
+        kind: &str,
+        payload: &Value,
+        failed: impl Fn(&Error),
+    ) -> JobId {
+        let mark = self.begin(1);
+        let job = mark.job(kind, payload);
+        let key = IdempotencyToken::new(&format!("mark-{mark}")).expect("a valid key");
+        let options = SubmitOptions { key: Some(key), ..SubmitOptions::default() };
+        loop {
+            match client.submit(&job, &options).await {
+                Ok(submitted) => {
+                    self.told(mark, Told::Accepted(vec![submitted.job.id]));
+                    return submitted.job.id;
+                }
+                Err(error) => {
+                    failed(&error);
+                    tokio::time::sleep(error.retry_after().unwrap_or(AGAIN_AFTER)).await;
+                }
+            }
+        }
     }
 
     /// Submits `count` marked jobs as one batch and remembers what it was told.

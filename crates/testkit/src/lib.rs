@@ -5,7 +5,9 @@
 //!                                                  │
 //!   Client ── submits, each with a Mark ───────────┤
 //!   RawConnection ── bytes ────────────────────────┤
-//!   Gate ◀── deliveries of `http` jobs, held ──────┘
+//!   Gate ◀── deliveries of `http` jobs, held ──────┤
+//!   Proxy, HaProxy ── between any two of these ────┤
+//!   Cluster ── PostgreSQL, killed and restarted ───┘
 //!                                       History::check ─▶ violations
 //! ```
 //!
@@ -21,10 +23,13 @@
 pub mod conformance;
 mod eventually;
 pub mod gate;
+pub mod haproxy;
 pub mod harness;
 pub mod history;
 pub mod ports;
 pub mod postgres;
+pub mod proxy;
 pub mod raw;
+pub mod stubborn;
 
 pub use eventually::{PATIENCE, eventually, within};

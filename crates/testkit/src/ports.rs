@@ -23,6 +23,6 @@ pub fn free_port() -> u16 {
 }
 
 /// This port of the loopback address.
-pub(crate) fn loopback(port: u16) -> SocketAddr {
+pub fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }

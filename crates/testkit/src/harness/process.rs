@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use steadfast_domain::JobId;
 use tokio::time::Instant;
 
 use super::Log;
@@ -40,6 +41,16 @@ impl Exit {
         assert_eq!(events.len(), 1, "one ledger\n{}", self.output());
         let document = events[0]["ledger"].as_str().expect("the ledger is a text");
         serde_json::from_str(document).expect("the text is a JSON document")
+    }
+
+    /// The jobs that the ledger names under this member.
+    ///
+    /// # Panics
+    /// As [`ledger`](Self::ledger).
+    pub fn jobs_named(&self, member: &str) -> Vec<JobId> {
+        let ledger = self.ledger();
+        let names = ledger[member].as_array().into_iter().flatten().filter_map(Value::as_str);
+        names.map(|name| name.parse().expect("jobs are named by their ids")).collect()
     }
 
     /// This exit, if the code is `code`.

@@ -5,6 +5,7 @@ use steadfast_wire::JobDocument;
 
 use super::{Evidence, Expected, Mark, Told};
 use crate::gate::{Delivery, Fate};
+use crate::stubborn::STUBBORN;
 
 /// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,9 +128,14 @@ pub(super) fn of_state(job: &JobDocument, expected: Expected) -> Option<Violatio
     (!allowed).then_some(Violation::WrongState { job: job.id, state: job.state, expected })
 }
 
-/// How often a job ran, by the gate's account, against the store's. Only `http` jobs are delivered to it.
+/// The kinds whose jobs are delivered to the gate.
+const DELIVERED: [&str; 2] = ["http", STUBBORN];
+
+/// How often a job ran, by the gate's account, against the store's.
 pub(super) fn of_runs(job: &JobDocument, evidence: Evidence<'_>) -> Vec<Violation> {
-    let Some(deliveries) = evidence.deliveries.filter(|_| job.kind == "http") else { return Vec::new() };
+    let Some(deliveries) = evidence.deliveries.filter(|_| DELIVERED.contains(&job.kind.as_str())) else {
+        return Vec::new();
+    };
     let own: Vec<&Delivery> = deliveries.iter().filter(|delivery| delivery.job == job.id).collect();
     let mut violations = Vec::new();
     if own.iter().any(|delivery| delivery.overlaps) {
