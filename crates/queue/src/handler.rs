@@ -31,7 +31,8 @@ pub trait JobHandler: Send + Sync + 'static {
 }
 
 /// How long an attempt that was told to stop (cancelled, timed out, lease lost) may take to return before
-/// it is cut off. A drain has its own budget.
+/// it is cut off, but after a lost lease no longer than the lease would have held: a tenth of it. A drain has
+/// its own budget.
 pub const CANCEL_GRACE: Duration = Duration::from_secs(5);
 
 /// How an attempt ended, when it did not fail.

@@ -84,6 +84,12 @@ impl Attempt {
         lease.map(|lease| lease.since + lease.valid_for.mul_f64(0.9))
     }
 
+    /// When another may have the job unless the claim was renewed.
+    pub(super) fn lapses_at(&self) -> Option<Instant> {
+        let lease = *self.lease.lock();
+        lease.map(|lease| lease.since + lease.valid_for)
+    }
+
     /// Whether a third of the claim's time has passed.
     pub(super) fn renewal_due(&self, now: Instant) -> bool {
         let lease = *self.lease.lock();

@@ -45,11 +45,16 @@ pub(super) async fn supervise(pool: Arc<Pool>, attempt: Arc<Attempt>) {
 async fn watch(attempt: &Attempt, running: &mut Running) -> Ended {
     let deadline = attempt.deadline();
     let mut stops = attempt.stops();
-    let mut cut_off_at = None;
+    let mut cut_off_at: Option<Instant> = None;
     loop {
         // A drain has its own budget; every other stop has the same grace.
-        if attempt.stop_reason().is_some_and(|reason| reason != StopReason::Shutdown) {
-            cut_off_at.get_or_insert_with(|| Instant::now() + CANCEL_GRACE);
+        let reason = attempt.stop_reason();
+        if reason.is_some_and(|reason| reason != StopReason::Shutdown) {
+            let grace_ends = *cut_off_at.get_or_insert_with(|| Instant::now() + CANCEL_GRACE);
+            // It ends with the claim: from then on another process may run the job.
+            if reason == Some(StopReason::LeaseLost) {
+                cut_off_at = attempt.lapses_at().map(|lapses_at| lapses_at.min(grace_ends)).or(cut_off_at);
+            }
         }
         let first = attempt.fence_at().map_or(deadline, |fence_at| fence_at.min(deadline));
         tokio::select! {

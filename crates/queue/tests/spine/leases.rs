@@ -57,3 +57,33 @@ async fn an_attempt_that_cannot_renew_stops_before_its_claim_lapses() {
     let job = server.store.job(id).await;
     assert_eq!((job.state, job.attempt, job.interruptions), (JobState::Processing, 1, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_does_not_hear_is_cut_off_before_its_claim_lapses() {
+    let (ends, mut ended) = mpsc::channel(1);
+    let server = leased(runs(move |_| {
+        let end = SaysWhenDropped { ends: ends.clone(), began: Instant::now() };
+        async move {
+            let _end = end;
+            std::future::pending().await
+        }
+    }))
+    .await;
+    server.store.renewals_fail.store(true, Ordering::Relaxed);
+    server.submit(work()).await;
+    let after = ended.recv().await.unwrap();
+    assert!(LEASE.mul_f64(0.9) <= after && after <= LEASE, "{after:?}");
+}
+
+/// Sends how long it lived.
+struct SaysWhenDropped {
+    ends: mpsc::Sender<Duration>,
+    began: Instant,
+}
+
+impl Drop for SaysWhenDropped {
+    fn drop(&mut self) {
+        // Nobody listens any more once the test is over.
+        let _ = self.ends.try_send(self.began.elapsed());
+    }
+}
