@@ -1,9 +1,14 @@
 //! A small disk of a test's own: a tmpfs that nobody else sees and that is gone with the test.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 /// Where the disk of a test that runs on one is mounted.
 const DISK: &str = "STEADFAST_TEST_DISK";
@@ -64,16 +69,40 @@ impl Disk {
         assert!(done.status.success(), "{options}: {}", String::from_utf8_lossy(&done.stderr));
     }
 
-    /// Fills it to the last byte, as another program would.
-    pub(crate) fn fill(&self) {
+    /// Fills it to the last byte, as another program would, and takes what comes free until the answer is
+    /// dropped.
+    pub(crate) fn keep_full(&self) -> Filling {
         let path = (0..).map(|n| self.path.join(format!("ballast-{n}"))).find(|path| !path.exists());
-        let path = path.expect("a free name");
-        let mut file = std::fs::File::create(path).expect("a file on the disk");
-        let block = [0_u8; 4_096];
-        while std::io::Write::write_all(&mut file, &block).is_ok() {
-            thread::yield_now();
-        }
+        let mut ballast = File::create(path.expect("a free name")).expect("a file on the disk");
+        fill(&mut ballast);
+        let on = Arc::new(AtomicBool::new(true));
+        let goes_on = Arc::clone(&on);
+        let thread = thread::spawn(move || {
+            while goes_on.load(Ordering::Relaxed) {
+                fill(&mut ballast);
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        Filling { on, thread: Some(thread) }
     }
+}
+
+/// Another program that wants all of the disk, until it is dropped.
+pub(crate) struct Filling {
+    on: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Filling {
+    fn drop(&mut self) {
+        self.on.store(false, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn fill(ballast: &mut File) {
+    let block = [0; 4_096];
+    while ballast.write_all(&block).is_ok() {}
 }
 
 fn in_namespace(way: &[&str], size: &str, mount_point: &Path) -> Command {
