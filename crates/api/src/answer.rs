@@ -2,7 +2,7 @@ use axum::response::Response;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
-use steadfast_wire::JobDocument;
+use steadfast_wire::JobText;
 
 use crate::problem::Refused;
 
@@ -16,9 +16,9 @@ pub(crate) fn json(status: StatusCode, document: &impl Serialize) -> Answer {
 }
 
 /// A job.
-pub(crate) fn job(status: StatusCode, document: &JobDocument) -> Answer {
-    let text = document.to_json().map_err(Refused::internal)?;
-    Ok(of_json(status, text))
+pub(crate) fn job(status: StatusCode, job: JobText<'_>) -> Answer {
+    let text = job.to_json().map_err(Refused::internal)?;
+    Ok(of_json(status, text.into_bytes()))
 }
 
 fn of_json(status: StatusCode, text: Vec<u8>) -> Response {

@@ -1,8 +1,10 @@
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http_body_util::BodyExt;
@@ -101,15 +103,24 @@ impl JsonBody {
 
 /// The whole body, if it comes before the body timeout and the drain.
 async fn in_time(app: &App, body: Body, bytes_max: usize) -> Result<JsonBody, Refused> {
-    tokio::select! {
-        biased;
-        body = collect(app, body, bytes_max) => body,
-        () = patience(app) => {
-            let detail = "the request's body did not arrive in time";
-            Err(Refused::new(ErrorCode::RequestTimeout, detail).and_close())
-        }
-        _ = app.phases.at_least(Phase::Draining) => Err(drained(app).and_close()),
+    let mut body = pin!(collect(app, body, bytes_max));
+    // Most bodies came with their heads.
+    if let Some(body) = (&mut body).now_or_never() {
+        return body;
     }
+    // Boxed: it is rare, and the timers would make every request's future larger.
+    Box::pin(async {
+        tokio::select! {
+          biased;
+          body = body => body,
+          () = patience(app) => {
+              let detail = "the request's body did not arrive in time";
+              Err(Refused::new(ErrorCode::RequestTimeout, detail).and_close())
+          }
+          _ = app.phases.at_least(Phase::Draining) => Err(drained(app).and_close()),
+        }
+    })
+    .await
 }
 
 async fn collect(app: &App, mut body: Body, bytes_max: usize) -> Result<JsonBody, Refused> {

@@ -44,7 +44,7 @@ pub(crate) async fn get(
         }
     };
     let job = job.ok_or_else(Refused::job_not_found)?;
-    let mut response = answer::job(StatusCode::OK, &JobDocument::full(job))?;
+    let mut response = answer::job(StatusCode::OK, (&job).into())?;
     if wait_ms.is_some() {
         response.extensions_mut().insert(WasHeld);
     }
@@ -112,7 +112,7 @@ pub(crate) async fn retry(State(app): State<Arc<App>>, place: WorkPlace, path: P
 /// The job after a change that was done, which a failure to read it does not undo.
 async fn changed(app: &App, services: &Services, id: JobId, status: StatusCode) -> Answer {
     let job = read(app, services, id).await?.ok_or_else(Refused::job_not_found)?;
-    Ok(app.answer_memory.count(answer::job(status, &JobDocument::full(job))?))
+    Ok(app.answer_memory.count(answer::job(status, (&job).into())?))
 }
 
 /// The job as its store has it.

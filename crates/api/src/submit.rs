@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode};
 use steadfast_domain::limits;
 use steadfast_queue::store::{Durability as StoreDurability, How, KeyScope, Submitted};
-use steadfast_wire::{BatchAnswer, Durability, JobDocument, read_batch, read_job};
+use steadfast_wire::{BatchAnswer, Durability, JobDocument, JobText, read_batch, read_job};
 
 use crate::answer::{self, Answer, json};
 use crate::app::{App, Services};
@@ -95,26 +95,25 @@ fn open<'a>(app: &'a App, head: &Parts) -> Result<&'a Services, Refused> {
 /// The answer to an accepted job, held until its end if the client would like that and there is a slot for
 /// it. From here on nothing may fail: the job exists.
 async fn accepted(app: &App, services: &Services, submitted: Submitted, wait: Option<Duration>) -> Answer {
-    let (id, replayed) = (submitted.job.id, submitted.how == How::Replayed);
-    let mut document = document_of(submitted);
-    document.durability = Some(durability_of(services));
+    let Submitted { mut job, how } = submitted;
+    let id = job.id;
     let mut applied = None;
     if let Some(wait) = wait
-        && !document.state.is_terminal()
+        && !job.state.is_terminal()
         && let Ok(slot) = app.held.take()
     {
         applied = Some(wait);
         // Boxed: it is rare, and large.
-        if let Ok(Some(job)) = Box::pin(hold(app, services, id, wait, slot)).await {
-            let (durability, deduplicated) = (document.durability, document.deduplicated);
-            document = JobDocument { durability, deduplicated, ..JobDocument::full(job) };
+        if let Ok(Some(held)) = Box::pin(hold(app, services, id, wait, slot)).await {
+            job = held;
         }
     }
     let status = match wait {
-        Some(_) if document.state.is_terminal() => StatusCode::OK,
+        Some(_) if job.state.is_terminal() => StatusCode::OK,
         _ => StatusCode::ACCEPTED,
     };
-    let mut response = answer::job(status, &document)?;
+    let (durability, deduplicated) = (Some(durability_of(services)), how == How::Deduplicated);
+    let mut response = answer::job(status, JobText { job: &job, durability, deduplicated })?;
     if let Ok(location) = HeaderValue::try_from(format!("/v1/jobs/{id}")) {
         response.headers_mut().insert(LOCATION, location);
     }
@@ -124,7 +123,7 @@ async fn accepted(app: &App, services: &Services, submitted: Submitted, wait: Op
             response.headers_mut().insert(PREFERENCE_APPLIED, value);
         }
     }
-    mark_replayed(&mut response, replayed);
+    mark_replayed(&mut response, how == How::Replayed);
     Ok(app.answer_memory.count(response))
 }
 

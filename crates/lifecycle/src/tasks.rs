@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -20,8 +19,11 @@ use crate::{DrainCause, DrainTrigger};
 #[derive(Debug, Clone, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
-    running: Arc<Mutex<BTreeMap<&'static str, usize>>>,
+    running: Arc<Mutex<Running>>,
 }
+
+/// How many tasks of each name run. Names are few, and stay: most come again.
+type Running = Vec<(&'static str, usize)>;
 
 /// The task panicked, or its runtime is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -109,7 +111,10 @@ impl Tasks {
     pub async fn join(&self, deadline: Instant) -> Vec<&'static str> {
         match tokio::time::timeout_at(deadline, self.idle()).await {
             Ok(()) => Vec::new(),
-            Err(_) => self.running.lock().keys().copied().collect(),
+            Err(_) => {
+                let running = self.running.lock();
+                running.iter().filter(|(_, count)| *count > 0).map(|(name, _)| *name).collect()
+            }
         }
     }
 }
@@ -159,12 +164,17 @@ impl Drop for Alarm {
 /// Keeps a task's name among the running ones while its future lives, through panic and abort.
 struct Named {
     name: &'static str,
-    running: Arc<Mutex<BTreeMap<&'static str, usize>>>,
+    running: Arc<Mutex<Running>>,
 }
 
 impl Named {
-    fn begin(name: &'static str, running: &Arc<Mutex<BTreeMap<&'static str, usize>>>) -> Self {
-        *running.lock().entry(name).or_default() += 1;
+    fn begin(name: &'static str, running: &Arc<Mutex<Running>>) -> Self {
+        let mut names = running.lock();
+        match names.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, count)) => *count += 1,
+            None => names.push((name, 1)),
+        }
+        drop(names);
         Self { name, running: Arc::clone(running) }
     }
 }
@@ -172,11 +182,8 @@ impl Named {
 impl Drop for Named {
     fn drop(&mut self) {
         let mut running = self.running.lock();
-        if let Some(count) = running.get_mut(self.name) {
+        if let Some((_, count)) = running.iter_mut().find(|(known, _)| *known == self.name) {
             *count -= 1;
-            if *count == 0 {
-                running.remove(self.name);
-            }
         }
     }
 }

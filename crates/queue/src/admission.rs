@@ -205,8 +205,8 @@ impl Desk {
 
     /// Whether new work is taken.
     fn open(&self) -> Result<(), Rejection> {
-        self.started()?;
         match self.phases.current() {
+            Phase::Starting => Err(self.nothing_done(Why::Starting)),
             phase if phase >= Phase::Draining => Err(self.nothing_done(Why::ShuttingDown(phase))),
             _ => Ok(()),
         }

@@ -27,6 +27,7 @@ pub use code::ErrorCode;
 pub use event::{ProcessingEvent, ProgressEvent, ShutdownEvent, StateEvent};
 pub use health::{Checks, Drain, Health, Ready};
 pub use job::{Durability, JobDocument, JobErrorDocument, JobPage};
+pub use job_text::JobText;
 pub use members::{FAULTS_MAX, Misread};
 pub use problem::{Fault, Outcome, PROBLEM_CONTENT_TYPE, Problem};
 pub use queue::{QueueDepth, QueueDocument, QueueList};

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -32,17 +33,28 @@ pub(super) struct RetryAfter {
     full_since: Mutex<HashMap<QueueName, Instant>>,
     /// Since when the store has not been able to answer.
     store_away_since: Mutex<Option<Instant>>,
+    /// Whether one of the two has anything to forget: most submits follow no refusal.
+    remembers: AtomicBool,
 }
 
 impl RetryAfter {
     pub(super) fn new(config: AdmissionConfig) -> Self {
-        Self { config, full_since: Mutex::default(), store_away_since: Mutex::default() }
+        Self {
+            config,
+            full_since: Mutex::default(),
+            store_away_since: Mutex::default(),
+            remembers: AtomicBool::new(false),
+        }
     }
 
     /// The store took jobs of `queue`: what is refused from now on is refused anew.
     pub(super) fn accepted(&self, queue: &QueueName) {
-        *self.store_away_since.lock() = None;
-        self.full_since.lock().remove(queue);
+        if self.remembers.load(Ordering::Relaxed) {
+            let (mut full, mut away) = (self.full_since.lock(), self.store_away_since.lock());
+            *away = None;
+            full.remove(queue);
+            self.remembers.store(!full.is_empty(), Ordering::Relaxed);
+        }
     }
 
     /// When to come back after `why`; `None` where that is not answered 429 or 503.
@@ -57,7 +69,9 @@ impl RetryAfter {
             Why::ShuttingDown(_) => self.until_restart(),
             Why::Store(StoreError::Closed) => self.until_restart(),
             Why::Store(_) | Why::TimedOut => {
-                gone_on(self.store_away_since.lock().get_or_insert_with(Instant::now))
+                let mut away = self.store_away_since.lock();
+                self.remembers.store(true, Ordering::Relaxed);
+                gone_on(away.get_or_insert_with(Instant::now))
             }
             Why::Starting => FIRST_BACK_OFF,
             _ => return None,
@@ -79,7 +93,11 @@ impl RetryAfter {
                 let missing = wanted_free.saturating_sub(capacity.saturating_sub(used)).max(1);
                 Duration::try_from_secs_f64(missing as f64 / rate).unwrap_or(RETRY_AFTER_MAX)
             }
-            None => gone_on(self.full_since.lock().entry(queue.clone()).or_insert_with(Instant::now)),
+            None => {
+                let mut full = self.full_since.lock();
+                self.remembers.store(true, Ordering::Relaxed);
+                gone_on(full.entry(queue.clone()).or_insert_with(Instant::now))
+            }
         }
     }
 
