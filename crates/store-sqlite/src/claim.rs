@@ -37,11 +37,7 @@ impl Transaction<'_, '_> {
             if picked.is_empty() {
                 break;
             }
-            for job in picked {
-                let Some(stored) = self.job_to_run(job)? else { continue };
-                if stored.claim.is_some() {
-                    continue;
-                }
+            for stored in self.jobs_to_run(&picked)? {
                 if stored.job.expires_at().is_some_and(|at| at <= self.now) {
                     self.change(stored, Event::Expire, |_, _| ())?;
                 } else {
@@ -55,7 +51,7 @@ impl Transaction<'_, '_> {
     /// Makes the claim. The job's own rows stay as they are, and so does its version.
     fn take(&mut self, stored: Stored, request: &ClaimRequest) -> Result<Claimed> {
         let owner = request.owner.to_string();
-        self.memory.recent.keep(stored.claimed(&owner, self.now), self.now);
+        self.memory.recent.keep_claimed(&stored, &owner, self.now);
         let mut job = stored.into_job(self.now);
         let id = ClaimId { job: job.id, fence: self.numbers.next_fence() };
         let claim = Claim {

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use steadfast_domain::{RawJson, Timestamp};
+use steadfast_domain::{Job, RawJson, Timestamp};
 
 use crate::row::Stored;
 
@@ -34,21 +34,16 @@ const JOB_BYTES_MAX: usize = 64 << 10;
 const STALE_AFTER: Duration = Duration::from_secs(10);
 
 impl Recent {
-    /// Keeps a job, if there is room.
-    pub(crate) fn keep(&mut self, stored: Stored, now: Timestamp) {
-        let bytes = bytes_of(&stored);
-        // What failed before has texts of its own, and is in no hurry.
-        if bytes > JOB_BYTES_MAX || !stored.job.errors.is_empty() {
-            return;
-        }
-        let shelf = if stored.claim.is_some() { &mut self.claimed } else { &mut self.waiting };
-        if !shelf.has_room(bytes) {
-            shelf.drop_stale(now);
-        }
-        if shelf.has_room(bytes) {
-            shelf.bytes += bytes;
-            shelf.jobs.insert(stored.job.id.high(), Box::new(stored));
-        }
+    /// Keeps a job just accepted, if there is room.
+    pub(crate) fn keep_accepted(&mut self, job: &Job, key_job: Option<u64>, now: Timestamp) {
+        self.waiting.keep(job, bytes_of(job), now, || Stored::accepted(job, key_job));
+    }
+
+    /// Keeps a job under a new claim, without its payload, if there is room.
+    pub(crate) fn keep_claimed(&mut self, stored: &Stored, owner: &str, now: Timestamp) {
+        let payload_bytes = stored.job.payload.as_ref().map_or(0, RawJson::len_bytes);
+        let bytes = bytes_of(&stored.job) - payload_bytes;
+        self.claimed.keep(&stored.job, bytes, now, || stored.claimed(owner, now));
     }
 
     /// Takes a job out.
@@ -63,13 +58,28 @@ impl Recent {
 }
 
 impl Shelf {
+    /// Keeps what `make` makes of a job, if there is room.
+    fn keep(&mut self, job: &Job, bytes: usize, now: Timestamp, make: impl FnOnce() -> Stored) {
+        // What failed before has texts of its own, and is in no hurry.
+        if bytes > JOB_BYTES_MAX || !job.errors.is_empty() {
+            return;
+        }
+        if !self.has_room(bytes) {
+            self.drop_stale(now);
+        }
+        if self.has_room(bytes) {
+            self.bytes += bytes;
+            self.jobs.insert(job.id.high(), Box::new(make()));
+        }
+    }
+
     fn has_room(&self, bytes: usize) -> bool {
         self.jobs.len() < JOBS_MAX && self.bytes + bytes <= BYTES_MAX
     }
 
     fn take(&mut self, job: u64) -> Option<Stored> {
         let stored = *self.jobs.remove(&job)?;
-        self.bytes -= bytes_of(&stored);
+        self.bytes -= bytes_of(&stored.job);
         Some(stored)
     }
 
@@ -83,8 +93,7 @@ impl Shelf {
 }
 
 /// Bytes of what has no small bound.
-fn bytes_of(stored: &Stored) -> usize {
-    let job = &stored.job;
+fn bytes_of(job: &Job) -> usize {
     let texts = [&job.payload, &job.progress, &job.checkpoint, &job.result];
     let tags = job.tags.as_map().iter().map(|(key, value)| key.len() + value.len());
     texts.into_iter().flatten().map(RawJson::len_bytes).chain(tags).sum()
@@ -92,22 +101,21 @@ fn bytes_of(stored: &Stored) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use steadfast_domain::{Job, JobId, KindName, NewJob};
+    use steadfast_domain::{JobId, KindName, NewJob};
 
     use super::*;
 
-    fn stored(row: u64, payload_bytes: usize) -> Stored {
+    fn job(row: u64, payload_bytes: usize) -> Job {
         let payload = RawJson::encode(&"x".repeat(payload_bytes - 2)).unwrap();
         let new = NewJob::new(KindName::new("k").unwrap(), payload);
-        let job = Job::accept(new, JobId::from_halves(row, 0), Timestamp::from_unix_ms(row as i64), None);
-        Stored { job, settled: None, key_job: None, claim: None }
+        Job::accept(new, JobId::from_halves(row, 0), Timestamp::from_unix_ms(row as i64), None)
     }
 
     /// How many jobs of that size stay out of those offered, all of them at once.
     fn kept(offered: u64, payload_bytes: usize) -> usize {
         let mut recent = Recent::default();
         for row in 0..offered {
-            recent.keep(stored(row, payload_bytes), Timestamp::from_unix_ms(0));
+            recent.keep_accepted(&job(row, payload_bytes), None, Timestamp::from_unix_ms(0));
         }
         let kept = (0..offered).filter(|row| recent.take(*row).is_some()).count();
         assert_eq!(recent.waiting.bytes, 0);
@@ -125,12 +133,12 @@ mod tests {
     fn only_what_is_stale_makes_room() {
         let mut recent = Recent::default();
         for row in 0..JOBS_MAX as u64 {
-            recent.keep(stored(row, 2), Timestamp::from_unix_ms(0));
+            recent.keep_accepted(&job(row, 2), None, Timestamp::from_unix_ms(0));
         }
         let stale_ms = STALE_AFTER.as_millis() as i64;
-        recent.keep(stored(5_000, 2), Timestamp::from_unix_ms(stale_ms));
+        recent.keep_accepted(&job(5_000, 2), None, Timestamp::from_unix_ms(stale_ms));
         assert!(recent.take(5_000).is_none());
-        recent.keep(stored(5_001, 2), Timestamp::from_unix_ms(stale_ms + 1));
+        recent.keep_accepted(&job(5_001, 2), None, Timestamp::from_unix_ms(stale_ms + 1));
         assert!(recent.take(5_001).is_some());
         assert!(recent.take(0).is_none());
         assert!(recent.take(1).is_some());

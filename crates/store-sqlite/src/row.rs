@@ -119,29 +119,50 @@ const DONE: usize = LIVE + LIFE_COLUMNS;
 const FINISHED_AT: usize = DONE + LIFE_COLUMNS;
 const CLAIM: usize = FINISHED_AT + 1;
 
+/// Columns of `claims`.
+const CLAIM_COLUMNS: usize = 5;
+
 /// The select whose rows [`read`] reads, over the jobs that `condition` names.
 pub(crate) fn select(bodies: Bodies, condition: &str) -> String {
-    let payload = if bodies == Bodies::Read { "j.payload" } else { "NULL" };
-    let life = |table: &str| {
-        let (checkpoint, result) = match bodies {
-            Bodies::Skip => ("NULL".to_owned(), "NULL".to_owned()),
-            Bodies::Read | Bodies::NoPayload => (format!("{table}.checkpoint"), format!("{table}.result")),
-        };
-        format!(
-            "{table}.state, {table}.run_at, {table}.interruptions, {table}.version, {table}.attempt, \
-             {table}.started_at, {table}.settled_fence, {table}.settled_version, {table}.history, \
-             {table}.errors, {table}.progress, {checkpoint}, {result}"
-        )
-    };
-    let (live, done) = (life("l"), life("d"));
+    let (job, live, done) = (job_columns(bodies), life_columns("l", bodies), life_columns("d", bodies));
     let claim_checkpoint = if bodies == Bodies::Skip { "NULL" } else { "c.checkpoint" };
     format!(
-        "SELECT j.id, j.low, j.queue, j.kind, j.tenant, j.priority, j.created_at, j.timeout_ms, j.deadline, \
-         j.max_wait_ms, j.retry, j.unique_key, j.idempotency_key, j.key_job, j.tags, j.trace, \
-         j.payload_bytes, {payload}, {live}, {done}, d.finished_at, \
+        "SELECT {job}, {live}, {done}, d.finished_at, \
          c.owner, c.started_at, c.cancel_requested, c.progress, {claim_checkpoint} \
          FROM jobs j LEFT JOIN live l ON l.id = j.id LEFT JOIN done d ON d.id = j.id \
          LEFT JOIN claims c ON c.job = j.id {condition}"
+    )
+}
+
+/// The same over the waiting jobs of an array of row numbers, in its order. They have neither ended nor a
+/// claim, so that half of the tables need not be looked into.
+pub(crate) fn select_waiting() -> String {
+    let (job, live) = (job_columns(Bodies::Read), life_columns("l", Bodies::Read));
+    let absent = ["NULL"; LIFE_COLUMNS + 1 + CLAIM_COLUMNS].join(", ");
+    format!(
+        "SELECT {job}, {live}, {absent} FROM rarray(?1) r CROSS JOIN live l ON l.id = r.value \
+         CROSS JOIN jobs j ON j.id = r.value"
+    )
+}
+
+fn job_columns(bodies: Bodies) -> String {
+    let payload = if bodies == Bodies::Read { "j.payload" } else { "NULL" };
+    format!(
+        "j.id, j.low, j.queue, j.kind, j.tenant, j.priority, j.created_at, j.timeout_ms, j.deadline, \
+         j.max_wait_ms, j.retry, j.unique_key, j.idempotency_key, j.key_job, j.tags, j.trace, \
+         j.payload_bytes, {payload}"
+    )
+}
+
+fn life_columns(table: &str, bodies: Bodies) -> String {
+    let (checkpoint, result) = match bodies {
+        Bodies::Skip => ("NULL".to_owned(), "NULL".to_owned()),
+        Bodies::Read | Bodies::NoPayload => (format!("{table}.checkpoint"), format!("{table}.result")),
+    };
+    format!(
+        "{table}.state, {table}.run_at, {table}.interruptions, {table}.version, {table}.attempt, \
+         {table}.started_at, {table}.settled_fence, {table}.settled_version, {table}.history, \
+         {table}.errors, {table}.progress, {checkpoint}, {result}"
     )
 }
 

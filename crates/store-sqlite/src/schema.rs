@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
+use rusqlite::vtab::array;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::{OpenError, file_system};
@@ -31,6 +32,8 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
         return Err(OpenError::ReadOnly { path: path.to_owned() });
     }
     connection.busy_timeout(BUSY_TIMEOUT).map_err(sqlite)?;
+    // Many row numbers as one value of a statement.
+    array::load_module(&connection).map_err(sqlite)?;
     keep_log(&connection, true).map_err(sqlite)?;
     check_ours(&connection, path)?;
     configure(&connection).map_err(sqlite)?;

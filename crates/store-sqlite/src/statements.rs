@@ -1,6 +1,6 @@
 use rusqlite::{Connection, Result, Statement};
 
-use crate::row::{Bodies, select};
+use crate::row::{Bodies, select, select_waiting};
 
 /// Declares one field for each statement and prepares them all.
 macro_rules! statements {
@@ -28,6 +28,8 @@ statements! {
     job = select(Bodies::Read, "WHERE j.id = ?1");
     /// Without the payload.
     job_to_change = select(Bodies::NoPayload, "WHERE j.id = ?1");
+    /// Of many waiting jobs at once, with payload, result and checkpoint.
+    waiting_jobs = select_waiting();
     /// What tells whose key a job was submitted under.
     job_key = "SELECT tenant, idempotency_key, key_scope, key_fingerprint FROM jobs WHERE id = ?1";
     insert_job = "INSERT INTO jobs (id, low, queue, kind, tenant, priority, created_at, timeout_ms, deadline, \

@@ -1,3 +1,6 @@
+use std::rc::Rc;
+
+use rusqlite::types::Value;
 use rusqlite::{OptionalExtension, Result, ToSql, params};
 use steadfast_domain::{Change, Event, Fence, Job, JobId, JobIds, JobState, Timestamp, Version};
 use steadfast_queue::store::{IdempotencyKey, StoreLimits};
@@ -65,15 +68,28 @@ impl<'t, 'c> Transaction<'t, 'c> {
         self.statements.job.query_row([job as i64], row::read).optional()
     }
 
-    /// A stored job with all its parts, for its next claim.
-    pub(crate) fn job_to_run(&mut self, job: u64) -> Result<Option<Stored>> {
-        match self.memory.recent.take(job).filter(|stored| stored.job.payload.is_some()) {
-            Some(stored) => {
-                debug_assert_eq!(self.job(job)?.as_ref(), Some(&stored));
-                Ok(Some(stored))
+    /// These waiting jobs with all their parts, in that order, for their next claims. Those that are not kept
+    /// in memory are read together.
+    pub(crate) fn jobs_to_run(&mut self, jobs: &[u64]) -> Result<Vec<Stored>> {
+        let take = |job: &u64| self.memory.recent.take(*job).filter(|stored| stored.job.payload.is_some());
+        let kept: Vec<_> = jobs.iter().map(take).collect();
+        let missing = jobs.iter().zip(&kept).filter(|(_, kept)| kept.is_none());
+        let mut read = self.waiting_jobs(missing.map(|(job, _)| *job))?.into_iter();
+        let jobs: Vec<_> = kept.into_iter().filter_map(|kept| kept.or_else(|| read.next())).collect();
+        if cfg!(debug_assertions) {
+            for stored in &jobs {
+                assert_eq!(self.job(stored.job.id.high())?.as_ref(), Some(stored));
             }
-            None => self.job(job),
         }
+        Ok(jobs)
+    }
+
+    fn waiting_jobs(&mut self, jobs: impl Iterator<Item = u64>) -> Result<Vec<Stored>> {
+        let jobs: Vec<_> = jobs.map(|job| Value::Integer(job as i64)).collect();
+        if jobs.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.statements.waiting_jobs.query_map([Rc::new(jobs)], row::read)?.collect()
     }
 
     /// A stored job without its payload.
@@ -129,7 +145,7 @@ impl<'t, 'c> Transaction<'t, 'c> {
         let entry = Entry::of(job, queue);
         self.insert_live(job, &entry)?;
         if job.state == JobState::Queued {
-            self.memory.recent.keep(Stored::accepted(job, key.map(|(_, first)| first)), self.now);
+            self.memory.recent.keep_accepted(job, key.map(|(_, first)| first), self.now);
         }
         self.effects.changes.extend(job.history.last());
         self.moved(None, Some(entry));

@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use given::{Given, NEVER, boot, echo, failed, key, request};
-use steadfast_domain::{JobState, QueueName};
+use steadfast_domain::{Job, JobState, NewJob, Priority, QueueName, RawJson};
 use steadfast_queue::JobStore;
 use steadfast_queue::store::{
     Cancel, Claimed, End, Hint, How, ListQuery, QueueSpec, Refusal, Retention, Settlement, StoreError,
@@ -32,6 +32,30 @@ async fn jobs_are_found_again_after_a_close() {
     assert_eq!(store.get(&[job.id]).await.unwrap(), [Some(job)]);
     let claimed = given.claim(&store, boot(2), 10).await;
     assert_eq!(claimed.len(), 1);
+}
+
+#[tokio::test]
+async fn jobs_of_this_process_and_of_an_earlier_one_are_claimed_in_one_order() {
+    let given = Given::new();
+    let mut store = given.open().await;
+    let mut expected = [const { Vec::new() }; 2];
+    for _ in 0..2 {
+        for (jobs, priority) in expected.iter_mut().zip([Priority::High, Priority::Normal]) {
+            for _ in 0..3 {
+                let payload = RawJson::encode(&jobs.len()).unwrap();
+                jobs.push(given.submit(&store, NewJob { priority, payload, ..echo() }).await);
+            }
+        }
+        drop(store);
+        store = given.open().await;
+        for (jobs, priority) in expected.iter_mut().zip([Priority::High, Priority::Normal]) {
+            jobs.push(given.submit(&store, NewJob { priority, ..echo() }).await);
+        }
+    }
+    let told = |job: &Job| (job.id, job.payload.clone());
+    let claimed = given.claim(&store, boot(1), 100).await;
+    let claimed: Vec<_> = claimed.iter().map(|claimed| told(&claimed.job)).collect();
+    assert_eq!(claimed, expected.iter().flatten().map(told).collect::<Vec<_>>());
 }
 
 #[tokio::test]
