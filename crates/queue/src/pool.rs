@@ -14,9 +14,10 @@
 //! is. Whoever changes an entry under the table's lock decides; so a handler's late result, a time limit and a
 //! hand-back cannot disagree.
 //!
-//! **Invariants.** A slot is reserved before a claim and free again only after the settlement's answer. After a
-//! claim is sent nothing cancellable happens until its jobs are in the table. A settlement is tried until the
-//! store answers or results are no longer taken.
+//! **Invariants.** A slot is reserved before a claim and free again only after the settlement's answer; its
+//! place among the running is free when the handler has returned. After a claim is sent nothing cancellable
+//! happens until its jobs are in the table. A settlement is tried until the store answers or results are no
+//! longer taken.
 
 mod attempt;
 mod attempts;

@@ -10,7 +10,7 @@ use super::verdict::Verdict;
 use crate::store::{ClaimId, Settlement};
 
 /// Every claim that this process holds, from before its handler starts until its settlement is answered.
-/// Bounded by the slots: each entry owns one.
+/// Bounded by the slots: each entry owns one, with its place among the running until it is decided.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
     table: Mutex<Table>,
@@ -26,8 +26,10 @@ struct Table {
     to_settle: VecDeque<ClaimId>,
     /// From now on no result is taken.
     cut: bool,
-    /// A claim was looked for that was not held: perhaps not yet.
-    missed: bool,
+    /// Calls to claim so far: the number of the last one.
+    asked: u64,
+    /// The last call that may bring a claim which was looked for and not held: perhaps not yet.
+    missed: u64,
 }
 
 /// A claim and where its attempt is.
@@ -35,7 +37,7 @@ struct Table {
 pub(super) struct Held {
     pub(super) attempt: Arc<Attempt>,
     pub(super) stage: Stage,
-    _slot: Slot,
+    slot: Slot,
 }
 
 /// Where an attempt is between its claim and the answer to its settlement.
@@ -56,7 +58,7 @@ impl Attempts {
         let runs = !table.cut;
         let stage = if runs { Stage::Running } else { Stage::Over };
         let is_first = table.held.is_empty();
-        table.held.insert(attempt.id, Held { attempt, stage, _slot: slot });
+        table.held.insert(attempt.id, Held { attempt, stage, slot });
         drop(table);
         if is_first {
             self.first.notify_one();
@@ -78,6 +80,7 @@ impl Attempts {
         let Some(held) = table.held.get_mut(&id) else { return false };
         if taken {
             held.stage = Stage::Decided(verdict);
+            held.slot.ran();
             table.to_settle.push_back(id);
             self.decided.notify_one();
         }
@@ -91,10 +94,13 @@ impl Attempts {
         }
     }
 
-    /// Verdicts that nobody is settling yet, oldest first.
-    pub(super) fn take_decided(&self, max: usize) -> Vec<Settlement> {
+    /// Verdicts that nobody is settling yet, oldest first: none if there are fewer than `least`.
+    pub(super) fn take_decided(&self, least: usize, max: usize) -> Vec<Settlement> {
         let mut table = self.table.lock();
         let table = &mut *table;
+        if table.to_settle.len() < least {
+            return Vec::new();
+        }
         let count = table.to_settle.len().min(max);
         let next = table.to_settle.drain(..count);
         next.filter_map(|id| match &table.held.get(&id)?.stage {
@@ -131,14 +137,22 @@ impl Attempts {
     pub(super) fn get_or_miss(&self, id: ClaimId) -> Option<Arc<Attempt>> {
         let mut table = self.table.lock();
         let found = table.held.get(&id).map(|held| Arc::clone(&held.attempt));
-        table.missed |= found.is_none();
+        if found.is_none() {
+            table.missed = table.asked;
+        }
         found
     }
 
-    /// Whether a claim was missed since the last call. Asked when claims were entered: one that was missed
-    /// before is missed no more.
-    pub(super) fn take_missed(&self) -> bool {
-        std::mem::take(&mut self.table.lock().missed)
+    /// The number of a call to claim that is about to be made.
+    pub(super) fn ask(&self) -> u64 {
+        let mut table = self.table.lock();
+        table.asked += 1;
+        table.asked
+    }
+
+    /// Whether one of this call's claims may have been missed before they were entered.
+    pub(super) fn has_missed(&self, call: u64) -> bool {
+        self.table.lock().missed >= call
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Attempt>> {
@@ -170,7 +184,7 @@ mod tests {
         let id = ClaimId { job: job.id, fence: Fence(1) };
         let claimed = Claimed { id, job, valid_for: Duration::MAX };
         let attempt = Attempt::new(claimed, Instant::now(), Reports::new(Arc::default()));
-        (attempt, slots.reserve().unwrap().slots.remove(0))
+        (attempt, slots.reserve(1).unwrap().slots.remove(0))
     }
 
     fn slots() -> Arc<Slots> {
@@ -189,7 +203,7 @@ mod tests {
             }
             assert_eq!(attempts.decide(attempt.id, Verdict::hand_back("yielded")), !late);
             attempts.cut();
-            assert_eq!(attempts.take_decided(10).len(), usize::from(!late));
+            assert_eq!(attempts.take_decided(1, 10).len(), usize::from(!late));
             let held = attempts.release(attempt.id).unwrap();
             assert_eq!(matches!(held.stage, Stage::Decided(_)), !late);
         }
@@ -199,11 +213,12 @@ mod tests {
     fn a_claim_is_found_or_known_to_have_been_missed() {
         let (attempts, slots) = (Attempts::default(), slots());
         let (attempt, slot) = attempt(&slots);
+        let calls = [attempts.ask(), attempts.ask()];
         assert!(attempts.get_or_miss(attempt.id).is_none());
         attempts.begin(Arc::clone(&attempt), slot);
-        assert!(attempts.take_missed());
+        assert!(calls.into_iter().all(|call| attempts.has_missed(call)), "either may bring it");
         assert!(attempts.get_or_miss(attempt.id).is_some());
-        assert!(!attempts.take_missed());
+        assert!(!attempts.has_missed(attempts.ask()), "asked after it was missed");
     }
 
     #[test]
@@ -212,7 +227,7 @@ mod tests {
         attempts.cut();
         let (attempt, slot) = attempt(&slots);
         assert!(!attempts.begin(attempt, slot));
-        assert!(slots.reserve().is_none(), "its slot is held until it is handed back");
+        assert!(slots.reserve(1).is_none(), "its slot is held until it is handed back");
         assert!(matches!(attempts.release_all()[..], [Held { stage: Stage::Over, .. }]));
     }
 }

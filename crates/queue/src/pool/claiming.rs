@@ -1,6 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use steadfast_lifecycle::Phase;
 use tokio::time::Instant;
 
@@ -17,30 +19,37 @@ const POLL_FIRST: Duration = Duration::from_secs(1);
 /// The longest such pause: what a lost hint can cost.
 const POLL_MAX: Duration = Duration::from_secs(5);
 
+/// Claims under way at once. Places come free one after another, and those that do when a claim has left need
+/// not wait for its answer. Each beside others asks for twice as much as the one before it, so that a few of
+/// them carry all.
+const CLAIMS_MAX: usize = 8;
+
 /// Claims jobs for free slots until the server is in [`Phase::LameDuck`] or results are no longer taken.
 pub(super) async fn claim_jobs(pool: Arc<Pool>) {
     let mut poll = Poll::new();
+    let mut under_way = FuturesUnordered::new();
     // Looked at before each claim and never during one: a claim, once sent, is waited for, or its jobs would
     // be processing with nobody to run them.
     while pool.claims() {
-        match pool.slots.reserve() {
-            Some(reservation) => match pool.claim(reservation).await {
+        if !poll.rests
+            && under_way.len() < CLAIMS_MAX
+            && let Some(reservation) = pool.slots.reserve(1 << under_way.len())
+        {
+            under_way.push(pool.claim(reservation));
+            continue;
+        }
+        tokio::select! {
+            biased;
+            () = pool.claims_end() => {}
+            Some(answer) = under_way.next() => match answer {
                 Ok(found) => poll.answered(found),
-                Err(error) => {
-                    poll.failed(&error);
-                    pool.wait_for_poll(&mut poll).await;
-                }
+                Err(error) => poll.failed(&error),
             },
-            None => {
-                tokio::select! {
-                    biased;
-                    () = pool.claims_end() => {}
-                    () = pool.slots.changed() => {}
-                    () = pool.wait_for_poll(&mut poll) => {}
-                }
-            }
+            () = pool.slots.changed() => {}
+            () = pool.wait_for_poll(&mut poll) => {}
         }
     }
+    while under_way.next().await.is_some() {}
 }
 
 /// When to look without a hint.
@@ -48,15 +57,17 @@ struct Poll {
     pause: Duration,
     at: Instant,
     failing: bool,
+    /// After a failure nothing is claimed before then.
+    rests: bool,
 }
 
 impl Poll {
     fn new() -> Self {
-        Self { pause: POLL_FIRST, at: Instant::now() + POLL_FIRST, failing: false }
+        Self { pause: POLL_FIRST, at: Instant::now() + POLL_FIRST, failing: false, rests: false }
     }
 
     fn answered(&mut self, found: usize) {
-        self.failing = false;
+        (self.failing, self.rests) = (false, false);
         if found > 0 {
             *self = Self::new();
         }
@@ -66,11 +77,12 @@ impl Poll {
         if !self.failing {
             tracing::warn!(%error, "jobs cannot be claimed; it is tried again until they can");
         }
-        self.failing = true;
+        (self.failing, self.rests) = (true, true);
         self.at = self.at.min(Instant::now() + POLL_FIRST);
     }
 
     fn polled(&mut self) {
+        self.rests = false;
         self.pause = (self.pause * 2).min(POLL_MAX);
         self.at = Instant::now() + self.pause;
     }
@@ -101,20 +113,20 @@ impl Pool {
 
     /// One claim for the reserved slots; how many jobs it found. Slots without a job are free again.
     async fn claim(self: &Arc<Self>, reservation: Reservation) -> Result<usize, StoreError> {
-        let Reservation { queue, slots } = reservation;
-        let max = slots.len();
-        let want = Want { queue: queue.clone(), kinds: Some(Arc::clone(&self.kinds)), share: max };
+        let max = reservation.slots.len();
+        let want =
+            Want { queue: reservation.queue.clone(), kinds: Some(Arc::clone(&self.kinds)), share: max };
         let owner = Owner::Process(self.config.boot);
         let request = ClaimRequest { owner, wants: vec![want], max, lease: self.config.lease };
-        let asked = Instant::now();
+        let (asked, claim) = (Instant::now(), self.attempts.ask());
         let claimed = self.store.claim(request).await;
         fail::fail_point!("pool::claim::after");
         let found = claimed.as_ref().map_or(0, Vec::len);
-        self.slots.claimed(&queue, max, found);
-        for (claimed, slot) in claimed?.into_iter().zip(slots) {
+        self.slots.claimed(&reservation, found);
+        for (claimed, slot) in claimed?.into_iter().zip(reservation.slots) {
             self.begin(claimed, slot, asked);
         }
-        if self.attempts.take_missed() {
+        if self.attempts.has_missed(claim) {
             // The answers tell of the cancels that came before their claims.
             self.renewals.renew_all();
         }

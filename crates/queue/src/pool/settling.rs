@@ -12,9 +12,10 @@ use crate::store::{ClaimLost, End, SUSPECT_INTERRUPTIONS, Settlement};
 
 /// Settlements in one call.
 const BATCH_MAX: usize = 256;
-/// Calls at once. More than one, so that what ends during a commit can ride in the next one already; few, so
-/// that they carry much each.
-const CALLS_MAX: usize = 4;
+/// Calls at once. More than one, so that what ends during a commit can ride in the next one already. Each
+/// beside others carries twice as much as the one before it, so that attempts which end one after another do
+/// not use them up.
+const CALLS_MAX: usize = 8;
 /// The first pause before a settlement is tried again.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 /// The longest such pause.
@@ -26,7 +27,7 @@ pub(super) async fn settle(pool: Arc<Pool>) {
     let mut calls = FuturesUnordered::new();
     loop {
         while calls.len() < CALLS_MAX {
-            let batch = pool.attempts.take_decided(BATCH_MAX);
+            let batch = pool.attempts.take_decided(1 << calls.len(), BATCH_MAX);
             if batch.is_empty() {
                 break;
             }

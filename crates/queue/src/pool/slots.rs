@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::mem;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -11,9 +12,10 @@ use super::PoolQueue;
 /// The places for attempts, and which queues may have work for them.
 ///
 /// A slot is reserved before its job is claimed and held until that job is settled, so a settlement never
-/// lacks a place and a claim never takes more than can run. Queues share the slots by weighted fair queueing:
-/// each claim goes to the queue that has been served least for its weight (stride scheduling, Waldspurger and
-/// Weihl 1995).
+/// lacks a place. The place that a slot has among the running is free again when the handler has returned, so
+/// that the next job need not wait for a commit; and a claim never takes more than there are such places.
+/// Queues share them by weighted fair queueing: each claim goes to the queue that has been served least for
+/// its weight (stride scheduling, Waldspurger and Weihl 1995).
 #[derive(Debug)]
 pub(super) struct Slots {
     places: Mutex<Places>,
@@ -25,7 +27,10 @@ pub(super) struct Slots {
 
 #[derive(Debug)]
 struct Places {
+    /// Attempts more that may run.
     free: usize,
+    /// Slots more that may be held.
+    slots: usize,
     queues: Vec<Queue>,
     /// How far the queue served last had been served: where a queue that was idle starts anew.
     served: f64,
@@ -35,9 +40,12 @@ struct Places {
 struct Queue {
     name: QueueName,
     weight: f64,
+    /// Attempts more that it may run.
     free: usize,
     /// Whether a claim may find work: hints and polls set it, a claim that finds too little clears it.
     ready: bool,
+    /// How often it was said to have work: a claim knows nothing of what was said after it was sent.
+    said_ready: u64,
     /// Slots it was given, divided by its weight.
     served: f64,
 }
@@ -47,15 +55,24 @@ struct Queue {
 pub(super) struct Reservation {
     pub(super) queue: QueueName,
     pub(super) slots: Vec<Slot>,
+    index: usize,
+    said_ready: u64,
 }
 
-/// A place for one attempt, free again when it is dropped.
+/// What one attempt needs from before its claim until its settlement is answered, free again when it is
+/// dropped.
 #[derive(Debug)]
 pub(super) struct Slot {
     slots: Arc<Slots>,
     queue: usize,
+    /// Whether it has a place among the running.
+    runs: bool,
     _held: InFlightGuard,
 }
+
+/// Slots for each attempt that may run: its own, and those of attempts that have ended while the commits that
+/// settle them are under way, two or three of them. When the store is away, claims stop here.
+const SLOTS_PER_PLACE: usize = 4;
 
 impl Slots {
     pub(super) fn new(concurrency: usize, queues: &[PoolQueue]) -> Arc<Self> {
@@ -68,37 +85,42 @@ impl Slots {
                 weight: f64::from(queue.weight.max(1)),
                 free: queue.concurrency.unwrap_or(free).clamp(1, free),
                 ready: true,
+                said_ready: 0,
                 served: 0.0,
             })
             .collect();
-        let places = Mutex::new(Places { free, queues, served: 0.0 });
+        let slots = free.saturating_mul(SLOTS_PER_PLACE);
+        let places = Mutex::new(Places { free, slots, queues, served: 0.0 });
         Arc::new(Self { places, changed: Notify::new(), held: InFlight::new(), index })
     }
 
     /// Slots for the next claim: those of the ready queue whose turn it is, as many as its weight gives it
-    /// among the ready ones. Until it is [`ready`](Self::ready) again the queue counts as empty. `None` when
-    /// no slot is free or no queue has work.
-    pub(super) fn reserve(self: &Arc<Self>) -> Option<Reservation> {
+    /// among the ready ones, at least `least`. `None` when so many are not free or no queue has work.
+    pub(super) fn reserve(self: &Arc<Self>, least: usize) -> Option<Reservation> {
         let mut places = self.places.lock();
         let places = &mut *places;
-        if places.free == 0 {
+        let free = places.free.min(places.slots);
+        if free < least.max(1) {
             return None;
         }
         let waiting = places.queues.iter().filter(|queue| queue.waits());
         let weights: f64 = waiting.map(|queue| queue.weight).sum();
         let next = places.queues.iter_mut().enumerate().filter(|(_, queue)| queue.waits());
         let (index, queue) = next.min_by(|(_, a), (_, b)| a.served.total_cmp(&b.served))?;
-        let share = (places.free as f64 * queue.weight / weights) as usize;
-        let count = share.max(1).min(queue.free).min(places.free);
+        let share = (free as f64 * queue.weight / weights) as usize;
+        let count = share.max(1).min(queue.free);
+        if count < least {
+            return None;
+        }
         places.free -= count;
+        places.slots -= count;
         places.served = queue.served;
         queue.free -= count;
-        queue.ready = false;
         queue.served += count as f64 / queue.weight;
         let slots = (0..count)
-            .map(|_| Slot { slots: Arc::clone(self), queue: index, _held: self.held.enter() })
+            .map(|_| Slot { slots: Arc::clone(self), queue: index, runs: true, _held: self.held.enter() })
             .collect();
-        Some(Reservation { queue: queue.name.clone(), slots })
+        Some(Reservation { queue: queue.name.clone(), slots, index, said_ready: queue.said_ready })
     }
 
     /// The queue may have work. A queue the pool does not take from is ignored.
@@ -109,14 +131,14 @@ impl Slots {
         }
     }
 
-    /// A claim for `reserved` slots of the queue found this many jobs. One that found as many as it asked for
-    /// may find more; one that found fewer gives back its turns.
-    pub(super) fn claimed(&self, queue: &QueueName, reserved: usize, found: usize) {
-        if found >= reserved {
-            self.ready(queue);
-        } else if let Some(index) = self.index.get(queue) {
-            let queue = &mut self.places.lock().queues[*index];
-            queue.served -= (reserved - found) as f64 / queue.weight;
+    /// The reservation's claim found this many jobs. When that is fewer than it has slots, the queue gets back
+    /// its turns, and counts as empty unless it was said to be ready since.
+    pub(super) fn claimed(&self, reservation: &Reservation, found: usize) {
+        let missing = reservation.slots.len().saturating_sub(found);
+        if missing > 0 {
+            let queue = &mut self.places.lock().queues[reservation.index];
+            queue.served -= missing as f64 / queue.weight;
+            queue.ready &= queue.said_ready != reservation.said_ready;
         }
     }
 
@@ -141,9 +163,15 @@ impl Slots {
 }
 
 impl Places {
+    fn vacate(&mut self, queue: usize) {
+        self.free += 1;
+        self.queues[queue].free += 1;
+    }
+
     /// A queue that had nothing does not make up for what it did not ask for.
     fn wake(&mut self, index: usize) {
         let queue = &mut self.queues[index];
+        queue.said_ready += 1;
         if !queue.ready {
             queue.ready = true;
             queue.served = queue.served.max(self.served);
@@ -157,12 +185,24 @@ impl Queue {
     }
 }
 
+impl Slot {
+    /// Its attempt runs no more.
+    pub(super) fn ran(&mut self) {
+        if mem::take(&mut self.runs) {
+            self.slots.places.lock().vacate(self.queue);
+            self.slots.changed.notify_one();
+        }
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
         {
             let mut places = self.slots.places.lock();
-            places.free += 1;
-            places.queues[self.queue].free += 1;
+            if self.runs {
+                places.vacate(self.queue);
+            }
+            places.slots += 1;
         }
         self.slots.changed.notify_one();
     }
@@ -180,11 +220,18 @@ mod tests {
     fn served(slots: &Arc<Slots>, rounds: usize) -> HashMap<String, usize> {
         let mut served = HashMap::new();
         for _ in 0..rounds {
-            let reservation = slots.reserve().unwrap();
+            let reservation = slots.reserve(1).unwrap();
             *served.entry(reservation.queue.to_string()).or_default() += reservation.slots.len();
             slots.ready(&reservation.queue);
         }
         served
+    }
+
+    /// Whose turn it was, when its claim has found this many jobs and they have ended.
+    fn finds(slots: &Arc<Slots>, found: usize) -> String {
+        let reservation = slots.reserve(1).unwrap();
+        slots.claimed(&reservation, found);
+        reservation.queue.to_string()
     }
 
     #[test]
@@ -198,7 +245,7 @@ mod tests {
     fn a_queue_keeps_to_its_own_bound_and_all_to_the_pools() {
         let slots = Slots::new(8, &[queue("a", 1, Some(2)), queue("b", 1, None)]);
         let mut held = Vec::new();
-        while let Some(reservation) = slots.reserve() {
+        while let Some(reservation) = slots.reserve(1) {
             slots.ready(&reservation.queue);
             held.push(reservation);
         }
@@ -206,20 +253,60 @@ mod tests {
             |name| held.iter().filter(|r| r.queue.as_str() == name).map(|r| r.slots.len()).sum::<usize>();
         assert_eq!((of("a"), of("b")), (2, 6));
         drop(held);
-        assert!(slots.reserve().is_some());
+        assert!(slots.reserve(1).is_some());
     }
 
     #[test]
     fn an_idle_queue_saves_no_turns() {
         let slots = Slots::new(1, &[queue("busy", 1, None), queue("late", 1, None)]);
-        drop(slots.reserve());
-        drop(slots.reserve());
+        finds(&slots, 0);
+        finds(&slots, 0);
         for _ in 0..100 {
             slots.ready(&QueueName::new("busy").unwrap());
-            assert_eq!(slots.reserve().unwrap().queue.as_str(), "busy");
+            assert_eq!(finds(&slots, 1), "busy");
         }
+        finds(&slots, 0);
         slots.all_ready();
         let served = served(&slots, 10);
         assert_eq!((served["busy"], served["late"]), (5, 5));
+    }
+
+    #[test]
+    fn a_place_is_free_when_its_attempt_has_run_and_a_slot_when_it_is_settled() {
+        let slots = Slots::new(1, &[queue("a", 1, Some(1))]);
+        let mut unsettled = Vec::new();
+        for _ in 0..SLOTS_PER_PLACE {
+            let mut slot = slots.reserve(1).unwrap().slots.remove(0);
+            slots.all_ready();
+            assert!(slots.reserve(1).is_none(), "one runs");
+            slot.ran();
+            unsettled.push(slot);
+        }
+        assert!(slots.reserve(1).is_none(), "what is claimed is bounded");
+        unsettled.pop();
+        let last = slots.reserve(1).unwrap();
+        drop((unsettled, last));
+        slots.all_ready();
+        assert_eq!(slots.reserve(1).unwrap().slots.len(), 1, "no place was given back twice");
+    }
+
+    #[test]
+    fn a_claim_that_finds_too_little_says_nothing_of_what_came_after_it() {
+        let slots = Slots::new(8, &[queue("a", 1, Some(2)), queue("b", 1, None)]);
+        let [of_a, of_b] = [slots.reserve(1).unwrap(), slots.reserve(1).unwrap()];
+        slots.ready(&of_a.queue);
+        slots.claimed(&of_a, 0);
+        slots.claimed(&of_b, of_b.slots.len() - 1);
+        drop(of_a);
+        let next = slots.reserve(1).unwrap();
+        assert_eq!((next.queue.as_str(), next.slots.len()), ("a", 2));
+        assert!(slots.reserve(1).is_none(), "b is empty and a full");
+    }
+
+    #[test]
+    fn a_reservation_has_at_least_what_was_asked_for() {
+        let slots = Slots::new(8, &[queue("narrow", 1, Some(2)), queue("wide", 1, None)]);
+        assert!(slots.reserve(3).is_none(), "it is the narrow one's turn");
+        assert_eq!(slots.reserve(2).unwrap().slots.len(), 2);
     }
 }

@@ -69,6 +69,26 @@ async fn never_more_attempts_than_slots() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_attempt_starts_while_the_one_before_it_is_being_settled_and_claims_stay_bounded() {
+    let (held, handler) = held();
+    let server = given(handler).concurrency(2).start().await;
+    server.store.settles_fail.store(true, Ordering::Relaxed);
+    held.let_go.add_permits(1_000);
+    let mut ids = Vec::new();
+    for _ in 0..50 {
+        ids.push(server.submit(work()).await);
+    }
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    // Four claims for each attempt that may run: what is not settled does not keep the next from running.
+    assert_eq!((server.pool.running(), server.store.claimed.lock().len()), (0, 8));
+    server.store.settles_fail.store(false, Ordering::Relaxed);
+    for id in ids {
+        assert_eq!(server.ended(id).await.state, JobState::Completed);
+    }
+    assert!(held.most.load(Ordering::SeqCst) <= 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_queue_keeps_to_its_own_concurrency() {
     let (mut held, handler) = held();
     let server = given(handler).concurrency(4).queue("narrow", 1, Some(1)).start().await;

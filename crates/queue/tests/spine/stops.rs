@@ -67,6 +67,31 @@ async fn a_drain_waits_for_the_last_attempt_and_claims_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_drain_waits_for_every_settlement_though_no_attempt_runs() {
+    let server = given(runs(|_| async { done() })).concurrency(1).start().await;
+    server.store.settles_fail.store(true, Ordering::Relaxed);
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(server.submit(work()).await);
+        server.reaches(ids[ids.len() - 1], JobState::Processing).await;
+    }
+    server.sender.advance(Phase::LameDuck);
+    {
+        let mut idle = Box::pin(server.pool.idle());
+        assert!(is_pending(idle.as_mut()).await);
+        assert_eq!(server.pool.running(), 0);
+        server.store.settles_fail.store(false, Ordering::Relaxed);
+        idle.await;
+    }
+    for id in ids {
+        assert_eq!(server.store.job(id).await.state, JobState::Completed);
+    }
+    let Server { pool, .. } = server;
+    let report = pool.hand_back(in_5_seconds(), REST).await;
+    assert_eq!(report, PoolReport { finished: 3, ..PoolReport::default() });
+}
+
+#[tokio::test(start_paused = true)]
 async fn cancelling_tells_attempts_to_checkpoint() {
     let (server, id) = one_runs(runs(|context: JobContext| async move {
         assert_eq!(context.stopped().await, StopReason::Shutdown);
