@@ -57,6 +57,8 @@ pub struct PoolMetrics {
     pub(crate) finished: IntCounterVec,
     /// `steadfast_jobs_retried_total`: failed attempts that are to be tried again.
     pub(crate) retried: IntCounter,
+    /// `steadfast_jobs_found_late_total`: ready jobs that only polling found.
+    pub(crate) found_late: IntCounter,
     /// `steadfast_job_wait_seconds`: from due to started.
     pub(crate) wait_seconds: Histogram,
     /// `steadfast_job_run_seconds`: from an attempt's start to its end.
@@ -71,6 +73,11 @@ impl PoolMetrics {
         let retried =
             IntCounter::new("steadfast_jobs_retried_total", "Failed attempts that are to be tried again.")?;
         registry.register(Box::new(retried.clone()))?;
+        let found_late = IntCounter::new(
+            "steadfast_jobs_found_late_total",
+            "Ready jobs found by polling alone over 0.5 s after they were due: the store's hints are late or lost.",
+        )?;
+        registry.register(Box::new(found_late.clone()))?;
         Ok(Self {
             running,
             attempts: counters(
@@ -86,6 +93,7 @@ impl PoolMetrics {
                 &["queue", "kind", "state"],
             )?,
             retried,
+            found_late,
             wait_seconds: seconds(
                 registry,
                 "steadfast_job_wait_seconds",

@@ -1,8 +1,10 @@
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use steadfast_domain::Job;
 use steadfast_lifecycle::Phase;
 use tokio::time::Instant;
 
@@ -18,6 +20,11 @@ use crate::store::{ClaimRequest, Claimed, Owner, StoreError, Want};
 const POLL_FIRST: Duration = Duration::from_secs(1);
 /// The longest such pause: what a lost hint can cost.
 const POLL_MAX: Duration = Duration::from_secs(5);
+
+/// A job that only a poll found, so long after it was due, was not hinted, or its hint was lost.
+const HINTED_WITHIN: Duration = Duration::from_millis(500);
+/// The shortest time between two log lines about that.
+const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// Claims under way at once. Places come free one after another, and those that do when a claim has left need
 /// not wait for its answer. Each beside others asks for twice as much as the one before it, so that a few of
@@ -35,17 +42,17 @@ pub(super) async fn claim_jobs(pool: Arc<Pool>) {
             && under_way.len() < CLAIMS_MAX
             && let Some(reservation) = pool.slots.reserve(1 << under_way.len())
         {
-            under_way.push(pool.claim(reservation));
+            under_way.push(pool.claim(reservation, poll.unhinted));
             continue;
         }
         tokio::select! {
             biased;
             () = pool.claims_end() => {}
             Some(answer) = under_way.next() => match answer {
-                Ok(found) => poll.answered(found),
+                Ok(found) => poll.answered(&found),
                 Err(error) => poll.failed(&error),
             },
-            () = pool.slots.changed() => {}
+            () = pool.slots.changed() => poll.unhinted = false,
             () = pool.wait_for_poll(&mut poll) => {}
         }
     }
@@ -59,17 +66,40 @@ struct Poll {
     failing: bool,
     /// After a failure nothing is claimed before then.
     rests: bool,
+    /// Whether nothing but the time asks for the next claims: no hint, and no slot that has come free.
+    unhinted: bool,
+    said_at: Option<Instant>,
+}
+
+/// What a claim found.
+struct Found {
+    jobs: usize,
+    /// Of them, those that a hint should have told of long ago.
+    late: usize,
 }
 
 impl Poll {
     fn new() -> Self {
-        Self { pause: POLL_FIRST, at: Instant::now() + POLL_FIRST, failing: false, rests: false }
+        let at = Instant::now() + POLL_FIRST;
+        Self { pause: POLL_FIRST, at, failing: false, rests: false, unhinted: false, said_at: None }
     }
 
-    fn answered(&mut self, found: usize) {
+    fn answered(&mut self, found: &Found) {
         (self.failing, self.rests) = (false, false);
-        if found > 0 {
-            *self = Self::new();
+        if found.jobs > 0 {
+            if found.late > 0 {
+                self.say_late(found.late);
+            }
+            *self = Self { said_at: self.said_at, ..Self::new() };
+        }
+    }
+
+    /// Polling finds every job in the end: this tells that it had to.
+    fn say_late(&mut self, jobs: usize) {
+        let now = Instant::now();
+        if self.said_at.is_none_or(|at| now >= at + SAY_EVERY) {
+            self.said_at = Some(now);
+            tracing::warn!(jobs, "ready jobs were found by polling only: the store's hints are late or lost");
         }
     }
 
@@ -77,12 +107,13 @@ impl Poll {
         if !self.failing {
             tracing::warn!(%error, "jobs cannot be claimed; it is tried again until they can");
         }
-        (self.failing, self.rests) = (true, true);
+        (self.failing, self.rests, self.unhinted) = (true, true, false);
         self.at = self.at.min(Instant::now() + POLL_FIRST);
     }
 
     fn polled(&mut self) {
-        self.rests = false;
+        // What waited out an outage is not a hint's fault.
+        self.unhinted = !mem::take(&mut self.rests);
         self.pause = (self.pause * 2).min(POLL_MAX);
         self.at = Instant::now() + self.pause;
     }
@@ -111,8 +142,8 @@ impl Pool {
         self.slots.all_ready();
     }
 
-    /// One claim for the reserved slots; how many jobs it found. Slots without a job are free again.
-    async fn claim(self: &Arc<Self>, reservation: Reservation) -> Result<usize, StoreError> {
+    /// One claim for the reserved slots, and what it found. Slots without a job are free again.
+    async fn claim(self: &Arc<Self>, reservation: Reservation, unhinted: bool) -> Result<Found, StoreError> {
         let max = reservation.slots.len();
         let want =
             Want { queue: reservation.queue.clone(), kinds: Some(Arc::clone(&self.kinds)), share: max };
@@ -121,11 +152,14 @@ impl Pool {
         let (asked, claim) = (Instant::now(), self.attempts.ask());
         let claimed = self.store.claim(request).await;
         fail::fail_point!("pool::claim::after");
-        let found = claimed.as_ref().map_or(0, Vec::len);
-        self.slots.claimed(&reservation, found);
+        self.slots.claimed(&reservation, claimed.as_ref().map_or(0, Vec::len));
+        let mut found = Found { jobs: 0, late: 0 };
         for (claimed, slot) in claimed?.into_iter().zip(reservation.slots) {
+            found.jobs += 1;
+            found.late += usize::from(unhinted && waited(&claimed.job) > HINTED_WITHIN);
             self.begin(claimed, slot, asked);
         }
+        self.metrics.found_late.inc_by(found.late as u64);
         if self.attempts.has_missed(claim) {
             // The answers tell of the cancels that came before their claims.
             self.renewals.renew_all();
@@ -147,11 +181,13 @@ impl Pool {
             }
             return;
         }
-        if let Some(started_at) = attempt.job.started_at {
-            let waited = started_at.since(attempt.job.run_at);
-            self.metrics.wait_seconds.observe(waited.as_secs_f64());
-        }
+        self.metrics.wait_seconds.observe(waited(&attempt.job).as_secs_f64());
         self.hub.report_processing(attempt.id.job, attempt.job.attempt);
         self.spawn("attempt", supervise(Arc::clone(self), attempt));
     }
+}
+
+/// For how long a job that was just claimed had been due.
+fn waited(job: &Job) -> Duration {
+    job.started_at.map_or(Duration::ZERO, |started_at| started_at.since(job.run_at))
 }

@@ -137,6 +137,23 @@ async fn a_lost_hint_costs_a_poll_and_no_more() {
         held.begun.recv().await.unwrap();
     }
     assert!(began.elapsed() <= Duration::from_secs(20 * 5), "{:?}", began.elapsed());
+    let found_late = server.metric("steadfast_jobs_found_late_total", &[]);
+    assert!((1.0..20.0).contains(&found_late), "{found_late} of 20, when half of the hints are lost");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_waited_for_a_slot_was_not_found_late() {
+    let (mut held, handler) = held();
+    let server = given(handler).concurrency(1).start().await;
+    for _ in 0..3 {
+        server.submit(work()).await;
+    }
+    for _ in 0..3 {
+        held.begun.recv().await.unwrap();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        held.let_go.add_permits(1);
+    }
+    assert_eq!(server.metric("steadfast_jobs_found_late_total", &[]), 0.0);
 }
 
 #[tokio::test(start_paused = true)]
