@@ -57,6 +57,7 @@ impl EventHub {
             };
             match hint {
                 Ok(Hint::Changed(change)) => self.slots.news(change.id, |news| news.change(change)),
+                Ok(Hint::Everything) => self.slots.news_for_all(),
                 Ok(_) => {}
                 Err(RecvError::Lagged(missed)) => {
                     tracing::debug!(missed, "the event hub lagged behind the store's hints");

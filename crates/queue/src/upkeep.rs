@@ -66,8 +66,8 @@ async fn something_waits(hints: &mut broadcast::Receiver<Hint>) {
             {
                 return;
             }
+            Ok(Hint::Everything) | Err(RecvError::Lagged(_)) => return,
             Ok(_) => {}
-            Err(RecvError::Lagged(_)) => return,
             Err(RecvError::Closed) => std::future::pending().await,
         }
     }

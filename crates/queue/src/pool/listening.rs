@@ -23,10 +23,10 @@ pub(super) async fn listen(pool: Arc<Pool>, mut hints: Receiver<Hint>) {
             Ok(Hint::Queues) => pool.slots.all_ready(),
             Ok(Hint::CancelRequested(claim)) => pool.cancel(claim),
             Ok(Hint::Changed(_)) => {}
+            Ok(Hint::Everything) => pool.look_at_everything(),
             Err(RecvError::Lagged(missed)) => {
                 tracing::debug!(missed, "the pool lagged behind the store's hints");
-                pool.slots.all_ready();
-                pool.renewals.renew_all();
+                pool.look_at_everything();
             }
             Err(RecvError::Closed) => return,
         }
@@ -53,6 +53,12 @@ pub(super) async fn follow_phases(pool: Arc<Pool>) {
 }
 
 impl Pool {
+    /// Hints were missed: there may be work, and running attempts may have been asked to stop.
+    fn look_at_everything(&self) {
+        self.slots.all_ready();
+        self.renewals.renew_all();
+    }
+
     fn cancel(&self, claim: ClaimId) {
         if let Some(attempt) = self.attempts.get_or_miss(claim) {
             attempt.stop(StopReason::Cancelled);

@@ -13,6 +13,8 @@ pub enum Hint {
     CancelRequested(ClaimId),
     /// A queue was declared, paused or resumed.
     Queues,
+    /// More than could be told, or something that was not heard: look at everything.
+    Everything,
 }
 
 /// Hints a slow reader may fall behind before it must look at everything.
