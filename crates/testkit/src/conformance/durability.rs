@@ -17,6 +17,9 @@ use super::subject::{
 };
 use super::versions::assert_history;
 
+/// A lease long enough for what is done under it, and short enough to wait for its end.
+const SHORT: Duration = Duration::from_secs(3);
+
 /// Every accepted job and every recorded end is found again after a crash, unchanged.
 pub async fn what_was_answered_survives_a_crash(bench: &mut dyn Bench) {
     survives(bench, async |store| drop(store)).await;
@@ -58,18 +61,25 @@ async fn whole(store: &Subject) -> Vec<Job> {
     jobs
 }
 
-/// Claims of the process that is gone are interruptions: attempts refunded, old tokens stale.
+/// Claims of the process that is gone are interruptions, at the latest when their leases end: attempts refunded,
+/// old tokens stale.
 pub async fn claims_of_a_crashed_process_are_interruptions(bench: &mut dyn Bench) {
     let store = Subject::open(bench).await;
     store.submit_all(echoes(3)).await;
-    let old = store.claim(3).await;
+    let old = store.claim_as(&store.owner, vec![want("default")], 3, SHORT).await;
     let checkpoint = Some(json("[1]"));
-    store.report(Renewal { id: old[0].id, lease: LONG, progress: None, checkpoint }).await.expect("holds");
+    store.report(Renewal { id: old[0].id, lease: SHORT, progress: None, checkpoint }).await.expect("holds");
     assert_eq!(store.cancel(old[2].id.job).await, Cancel::Requested);
     drop(store);
 
     let store = Subject::open(bench).await;
-    store.upkeep().await;
+    for claimed in &old {
+        store
+            .until("the lost claim is recovered", async || {
+                (store.job(claimed.id.job).await.version > claimed.job.version).then_some(())
+            })
+            .await;
+    }
     for claimed in &old {
         assert_eq!(store.settle(claimed.id, completed()).await, Err(ClaimLost));
         assert_eq!(store.renew(claimed.id, LONG).await, Err(ClaimLost));
@@ -93,11 +103,12 @@ pub async fn a_job_that_kills_its_process_each_time_is_dead_in_the_end(bench: &m
     let id = Subject::open_with(bench, limits.clone()).await.submit(echo()).await.id;
     for interruptions in 0..3 {
         let store = Subject::open_with(bench, limits.clone()).await;
-        store.upkeep().await;
-        assert_eq!(store.claim_one().await.job.interruptions, interruptions);
+        let claim = async || store.claim_as(&store.owner, vec![want("default")], 2, BRIEF).await.pop();
+        let claimed = store.until("the lost claim is recovered", claim).await;
+        assert_eq!(claimed.job.interruptions, interruptions);
     }
     let store = Subject::open_with(bench, limits).await;
-    store.upkeep().await;
+    store.until_state(id, JobState::Dead).await;
     let job = store.job(id).await;
     assert_eq!((job.state, job.interruptions, job.attempt), (JobState::Dead, 3, 0));
     assert_eq!(job.errors.last().map(|error| error.code.as_str()), Some("interrupted"));
