@@ -11,7 +11,6 @@ use steadfast_api::{App, Connections, EXTRA_CONNECTIONS};
 use steadfast_lifecycle::{Budget, Hooks, Ledger, LifecycleMetrics, Phase, drain_channel, phases};
 use steadfast_queue::pool::PoolRuntimes;
 use steadfast_queue::{Handlers, JobStore};
-use steadfast_store_sqlite::SqliteMetrics;
 use tokio::net::TcpListener;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
@@ -216,9 +215,10 @@ fn begin_to_open(
     registry: &Registry,
 ) -> Result<Opening, StartError> {
     let specs = queues.iter().map(wiring::queue_spec).collect();
-    let metrics = SqliteMetrics::register(registry)?;
-    let (url, limits) = (settings.store.clone(), wiring::store_limits(settings));
-    let open = move || given.map_or_else(|| store::open(url, limits, metrics), Ok);
+    let (settings, registry) = (settings.clone(), registry.clone());
+    let limits = wiring::store_limits(&settings);
+    let open =
+        move |runtime: &Handle| given.map_or_else(|| store::open(&settings, limits, &registry, runtime), Ok);
     Opening::begin(open, specs, Handle::current())
         .map_err(|error| StartError::System("start the thread that opens the store", error))
 }

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use steadfast_lifecycle::{Budget, ShutdownConfig};
 use steadfast_queue::store::StoreLimits;
+use steadfast_store_postgres::PostgresUrl;
 
 pub use args::SettingsArgs;
 pub use error::SettingsError;
@@ -43,6 +44,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where jobs live.
     pub store: StoreUrl,
+    /// Where a PostgreSQL store listens, if not where it is.
+    pub postgres_listen_url: Option<PostgresUrl>,
     /// Jobs that are not terminal, in all queues.
     pub capacity: u64,
     /// Bytes of their payloads.
@@ -94,6 +97,7 @@ impl Default for Settings {
         Self {
             listen: (Ipv4Addr::LOCALHOST, 8080).into(),
             store: StoreUrl::Sqlite("steadfast.db".into()),
+            postgres_listen_url: None,
             capacity: capacity_jobs,
             capacity_bytes,
             concurrency: 64,

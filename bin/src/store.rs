@@ -4,20 +4,28 @@ use std::io;
 use std::sync::Arc;
 use std::thread;
 
+use prometheus::Registry;
 use steadfast_queue::store::{QueueSpec, StoreError, StoreLimits};
 use steadfast_queue::{JobStore, MemoryStore};
-use steadfast_store_sqlite::{OpenError, SqliteConfig, SqliteMetrics, SqliteStore};
+use steadfast_store_postgres::{PostgresConfig, PostgresMetrics, PostgresStore};
+use steadfast_store_sqlite::{SqliteConfig, SqliteMetrics, SqliteStore};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use crate::settings::StoreUrl;
+use crate::settings::{Settings, StoreUrl};
 
 /// Why there is no store.
 #[derive(Debug, thiserror::Error)]
 pub enum NoStore {
-    /// It cannot be opened.
+    /// The SQLite file cannot be opened.
     #[error("{0}")]
-    Open(#[from] OpenError),
+    Sqlite(#[from] steadfast_store_sqlite::OpenError),
+    /// The PostgreSQL database cannot be opened.
+    #[error("{0}")]
+    Postgres(#[from] steadfast_store_postgres::OpenError),
+    /// Its metrics are there already.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
     /// It did not take the queues of the settings.
     #[error("the store did not take the queues of the settings: {0}")]
     Declare(StoreError),
@@ -33,13 +41,13 @@ pub(crate) struct Opening(oneshot::Receiver<Result<Arc<dyn JobStore>, NoStore>>)
 impl Opening {
     /// Opens a store and declares its queues. An error when there is no thread for it.
     pub(crate) fn begin(
-        open: impl FnOnce() -> Result<Arc<dyn JobStore>, OpenError> + Send + 'static,
+        open: impl FnOnce(&Handle) -> Result<Arc<dyn JobStore>, NoStore> + Send + 'static,
         queues: Vec<QueueSpec>,
         runtime: Handle,
     ) -> io::Result<Self> {
         let (sender, receiver) = oneshot::channel();
         thread::Builder::new().name("store-open".to_owned()).spawn(move || {
-            let opened = open().map_err(NoStore::Open).and_then(|store| {
+            let opened = open(&runtime).and_then(|store| {
                 runtime.block_on(store.declare(&queues)).map_err(NoStore::Declare)?;
                 Ok(store)
             });
@@ -55,14 +63,24 @@ impl Opening {
     }
 }
 
-/// Opens the store that the settings name. Blocks.
+/// Opens the store that the settings name. Blocks; a store that needs a runtime lives on `runtime`.
 pub(crate) fn open(
-    url: StoreUrl,
+    settings: &Settings,
     limits: StoreLimits,
-    metrics: SqliteMetrics,
-) -> Result<Arc<dyn JobStore>, OpenError> {
-    Ok(match url {
+    registry: &Registry,
+    runtime: &Handle,
+) -> Result<Arc<dyn JobStore>, NoStore> {
+    Ok(match &settings.store {
         StoreUrl::Memory => Arc::new(MemoryStore::new(limits)),
-        StoreUrl::Sqlite(path) => Arc::new(SqliteStore::open(SqliteConfig { path, limits }, metrics)?),
+        StoreUrl::Sqlite(path) => {
+            let config = SqliteConfig { path: path.clone(), limits };
+            Arc::new(SqliteStore::open(config, SqliteMetrics::register(registry)?)?)
+        }
+        StoreUrl::Postgres(url) => {
+            let listen_url = settings.postgres_listen_url.clone();
+            let config = PostgresConfig { url: url.clone(), listen_url, limits };
+            let metrics = PostgresMetrics::register(registry)?;
+            Arc::new(runtime.block_on(PostgresStore::open(config, metrics))?)
+        }
     })
 }

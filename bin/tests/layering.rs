@@ -13,10 +13,24 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("wire", &["domain"]),
     ("queue", &["domain", "lifecycle"]),
     ("store-sqlite", &["queue", "domain"]),
+    ("store-postgres", &["queue", "domain"]),
     ("handlers", &["queue", "domain"]),
     ("api", &["queue", "lifecycle", "wire", "domain"]),
     ("client", &["wire", "domain"]),
-    ("bin", &["api", "client", "domain", "handlers", "lifecycle", "queue", "store-sqlite", "wire"]),
+    (
+        "bin",
+        &[
+            "api",
+            "client",
+            "domain",
+            "handlers",
+            "lifecycle",
+            "queue",
+            "store-postgres",
+            "store-sqlite",
+            "wire",
+        ],
+    ),
     ("testkit", &["queue", "client", "wire", "domain"]),
     ("models", &[]),
     ("bench", &["client", "domain", "testkit", "wire"]),
@@ -24,8 +38,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 /// Outside crates that must not come near a pure one: no runtime, no clock, no randomness, no network.
 const PURE: &[&str] = &["domain", "wire"];
-const IMPURE: &[&str] =
-    &["tokio", "tokio-util", "hyper", "axum", "reqwest", "rusqlite", "rand", "futures-util"];
+const IMPURE: &[&str] = &[
+    "tokio",
+    "tokio-util",
+    "hyper",
+    "axum",
+    "reqwest",
+    "rusqlite",
+    "tokio-postgres",
+    "rand",
+    "futures-util",
+];
 
 /// One dependency, as a manifest states it. Our crates go without their prefix.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,6 +77,7 @@ fn each_kind_of_forbidden_dependency_is_found() {
         ("store-sqlite", "api", false),
         ("store-sqlite", "store-sqlite-tools", false),
         ("store-sqlite", "handlers", true),
+        ("store-postgres", "store-sqlite", false),
         ("handlers", "store-sqlite", false),
         ("api", "store-sqlite", false),
         ("api", "handlers", true),

@@ -122,7 +122,7 @@ fn a_bad_value_is_named_with_its_key_and_what_is_allowed_from_every_source() {
 fn each_kind_of_value_says_what_is_allowed() {
     for (flag, value, allowed) in [
         ("--listen", "localhost", "an IP address and a port"),
-        ("--store", "jobs.db", "sqlite://PATH or memory:"),
+        ("--store", "jobs.db", "sqlite://PATH, postgres://"),
         ("--capacity-bytes", "1GB", "a size such as"),
         ("--payload-max", "65MiB", "from 2B to 64MiB"),
         ("--lease", "30", "a duration such as"),
@@ -154,12 +154,30 @@ fn what_is_no_setting_is_an_error() {
 }
 
 #[test]
-fn a_database_that_this_build_does_not_know_is_named_without_its_password() {
-    let said = steadfast("serve").flag("--store", "postgres://steadfast:secret@db/jobs").refuses();
-    assert!(
-        said.contains("postgres://") && said.contains("no other store") && !said.contains("secret"),
-        "{said}"
+fn a_database_is_named_without_its_password() {
+    let url = "postgres://steadfast:secret@db/jobs?schema=a&password=secret";
+    let printed = steadfast("check").flag("--store", url).env("STEADFAST_POSTGRES_LISTEN_URL", url).prints();
+    assert_eq!(line(&printed, "store"), ["postgres://steadfast@db/jobs?schema=a", "flag"]);
+    assert_eq!(
+        line(&printed, "postgres_listen_url"),
+        ["postgres://steadfast@db/jobs?schema=a", "environment"]
     );
+    assert!(!printed.contains("secret"), "{printed}");
+
+    let said = steadfast("check").flag("--store", "postgres://steadfast:secret@db/jobs?schema=A-B").refuses();
+    assert!(said.contains("postgres://…") && said.contains("schema=NAME"), "{said}");
+    assert!(!said.contains("secret"), "{said}");
+}
+
+#[test]
+fn a_database_that_is_not_there_is_named_without_its_password() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("postgres://steadfast:secret@{nobody}/jobs");
+    let output = steadfast("serve").flag("--listen", "127.0.0.1:0").flag("--store", &url).output();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("cannot connect to postgres://steadfast@{nobody}/jobs")), "{said}");
+    assert!(!said.contains("secret"), "{said}");
 }
 
 #[test]

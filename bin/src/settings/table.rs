@@ -72,8 +72,13 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "store",
-        help: "Where jobs live: sqlite://PATH, or memory: (nothing survives the process)",
+        help: "Where jobs live: sqlite://PATH, postgres://..., or memory: (nothing survives the process)",
         slot: |s| Slot::Store(&mut s.store),
+    },
+    Setting {
+        key: "postgres_listen_url",
+        help: "Where a PostgreSQL store listens for other replicas, past a pooler; unset: where it is",
+        slot: |s| Slot::Postgres(&mut s.postgres_listen_url),
     },
     Setting {
         key: "capacity",

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use steadfast_store_postgres::PostgresUrl;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
@@ -16,6 +17,8 @@ pub enum StoreUrl {
     Memory,
     /// In one SQLite file.
     Sqlite(PathBuf),
+    /// In a PostgreSQL database.
+    Postgres(PostgresUrl),
 }
 
 /// How log lines look.
@@ -35,6 +38,7 @@ pub(super) enum Slot<'a> {
     Switch(&'a mut bool),
     Address(&'a mut SocketAddr),
     Store(&'a mut StoreUrl),
+    Postgres(&'a mut Option<PostgresUrl>),
     LogFormat(&'a mut Option<LogFormat>),
     LogFilter(&'a mut String),
 }
@@ -52,6 +56,9 @@ pub(super) struct NotAllowed {
     pub(super) allowed: String,
 }
 
+/// How a PostgreSQL database is named.
+const POSTGRES_ALLOWED: &str = "postgres://USER:PASSWORD@HOST:PORT/DATABASE with parameters of libpq, schema=NAME \
+     (1 to 48 of a-z, 0-9 and _) or prepare=unnamed";
 /// Characters of a rejected value that an error repeats.
 const SHOWN_CHARS_MAX: usize = 64;
 const SIZE_UNITS: [(&str, u64); 5] =
@@ -76,6 +83,7 @@ impl Slot<'_> {
             Self::Switch(place) => **place = text.parse().ok()?,
             Self::Address(place) => **place = text.parse().ok()?,
             Self::Store(place) => **place = parse_store(text)?,
+            Self::Postgres(place) => **place = Some(text.parse().ok()?),
             Self::LogFormat(place) => {
                 **place = Some(match text {
                     "text" => LogFormat::Text,
@@ -100,6 +108,7 @@ impl Slot<'_> {
             Self::Switch(place) => Some(place.to_string()),
             Self::Address(place) => Some(place.to_string()),
             Self::Store(place) => Some(place.to_string()),
+            Self::Postgres(place) => place.as_ref().map(PostgresUrl::to_string),
             Self::LogFormat(place) => {
                 return place.map_or("text on a terminal, else json", LogFormat::as_str).to_owned();
             }
@@ -127,7 +136,8 @@ impl Slot<'_> {
                 "an IP address and a port, such as 127.0.0.1:8080 or [::]:8080; port 0 picks a free one"
                     .to_owned()
             }
-            Self::Store(_) => "sqlite://PATH or memory: (this build has no other store)".to_owned(),
+            Self::Store(_) => format!("sqlite://PATH, {POSTGRES_ALLOWED}, or memory:"),
+            Self::Postgres(_) => POSTGRES_ALLOWED.to_owned(),
             Self::LogFormat(_) => "text or json".to_owned(),
             Self::LogFilter(_) => "a tracing filter, such as info or info,steadfast_api=debug".to_owned(),
         }
@@ -135,7 +145,7 @@ impl Slot<'_> {
 
     /// What an error repeats of a value: never a password, which a database's URL may hold.
     fn shown(&self, text: &str) -> String {
-        if let (Self::Store(_), Some((scheme, _))) = (self, text.split_once("://")) {
+        if let (Self::Store(_) | Self::Postgres(_), Some((scheme, _))) = (self, text.split_once("://")) {
             return format!("{scheme}://…");
         }
         let mut shown: String = text.chars().take(SHOWN_CHARS_MAX).collect();
@@ -160,6 +170,8 @@ impl fmt::Display for StoreUrl {
         match self {
             Self::Memory => f.write_str("memory:"),
             Self::Sqlite(path) => write!(f, "sqlite://{}", path.display()),
+            // Without its password.
+            Self::Postgres(url) => url.fmt(f),
         }
     }
 }
@@ -243,7 +255,9 @@ pub(crate) fn log_filter(text: &str) -> Result<EnvFilter, ParseError> {
 fn parse_store(text: &str) -> Option<StoreUrl> {
     match text.strip_prefix("sqlite://") {
         Some(path) if !path.is_empty() && !path.contains('\0') => Some(StoreUrl::Sqlite(path.into())),
-        _ => (text == "memory:").then_some(StoreUrl::Memory),
+        Some(_) => None,
+        None if text == "memory:" => Some(StoreUrl::Memory),
+        None => text.parse().ok().map(StoreUrl::Postgres),
     }
 }
 
@@ -278,11 +292,22 @@ mod tests {
     }
 
     #[test]
-    fn stores_are_a_file_or_memory() {
+    fn stores_are_a_file_a_database_or_memory() {
         assert_eq!(parse_store("sqlite://jobs.db"), Some(StoreUrl::Sqlite("jobs.db".into())));
         assert_eq!(parse_store("sqlite:///var/jobs.db"), Some(StoreUrl::Sqlite("/var/jobs.db".into())));
         assert_eq!(parse_store("memory:"), Some(StoreUrl::Memory));
-        for text in ["", "sqlite://", "sqlite:x", "memory", "memory://", "jobs.db", "sqlite://a\0b"] {
+        let database = parse_store("postgres://me:secret@db/jobs?schema=a").map(|store| store.to_string());
+        assert_eq!(database.as_deref(), Some("postgres://me@db/jobs?schema=a"));
+        for text in [
+            "",
+            "sqlite://",
+            "sqlite:x",
+            "memory",
+            "memory://",
+            "jobs.db",
+            "sqlite://a\0b",
+            "mysql://db/jobs",
+        ] {
             assert_eq!(parse_store(text), None, "{text}");
         }
     }
@@ -290,7 +315,7 @@ mod tests {
     #[test]
     fn an_error_never_repeats_a_password() {
         let mut store = StoreUrl::Memory;
-        let error = Slot::Store(&mut store).set("postgres://steadfast:secret@db/jobs").unwrap_err();
+        let error = Slot::Store(&mut store).set("postgres://steadfast:secret@db/jobs?schema=A").unwrap_err();
         assert_eq!(error.shown, "postgres://…");
         assert!(error.allowed.contains("sqlite://PATH"));
     }

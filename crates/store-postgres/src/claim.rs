@@ -1,0 +1,421 @@
+use std::collections::{HashMap, HashSet};
+use std::mem;
+use std::sync::Arc;
+
+use futures_util::future::{join, join3, join4};
+use steadfast_domain::{JobState, KindName, QueueName, Timestamp};
+use steadfast_queue::store::{
+    ClaimId, ClaimRequest, Claimed, Owner, SUSPECT_ALONE_FOR, StoreError, StoreLimits,
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use crate::changes::Changes;
+use crate::ends::{Ends, Stray};
+use crate::error::Failure;
+use crate::lane::{Command, Serve};
+use crate::read;
+use crate::row::job_id;
+use crate::session::{Session, Sql};
+use crate::shared::{Shared, lock_number};
+use crate::tallies::Counted;
+use crate::upkeep;
+use crate::writer::{Begin, Begun, Group, Outcome, Writer};
+
+/// One request for work.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(crate) request: ClaimRequest,
+    pub(crate) answer: oneshot::Sender<Result<Granted, StoreError>>,
+}
+
+impl Command for Claim {
+    /// Each has a transaction of its own: what one takes, the next must not see.
+    fn weight(&self) -> usize {
+        usize::MAX / 2
+    }
+}
+
+/// Claims on their way to their caller. Dropped on the way, because the caller is gone, they go back.
+#[derive(Debug)]
+pub(crate) struct Granted {
+    claims: Vec<Claimed>,
+    back: mpsc::WeakSender<Ends>,
+}
+
+impl Granted {
+    /// The caller has them.
+    pub(crate) fn take(mut self) -> Vec<Claimed> {
+        mem::take(&mut self.claims)
+    }
+}
+
+impl Drop for Granted {
+    fn drop(&mut self) {
+        if let (false, Some(back)) = (self.claims.is_empty(), self.back.upgrade()) {
+            let ids = self.claims.iter().map(|claimed| claimed.id).collect();
+            // Where there is no place they lapse.
+            let _ = back.try_send(Ends::HandBack(ids));
+        }
+    }
+}
+
+/// The connection that claims.
+pub(crate) struct Claiming {
+    pub(crate) writer: Writer,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) schema: String,
+    pub(crate) back: mpsc::WeakSender<Ends>,
+}
+
+impl Serve for Claiming {
+    type Command = Claim;
+
+    async fn serve(&mut self, batch: Vec<Claim>) {
+        for Claim { request, answer } in batch {
+            if answer.is_closed() {
+                continue;
+            }
+            let claims = self.claim(request).await;
+            let granted = claims.map(|claims| Granted { claims, back: self.back.clone() });
+            // The caller may be gone: then they go back as they are dropped.
+            let _ = answer.send(granted);
+        }
+    }
+
+    async fn close(self) {
+        self.writer.close().await;
+    }
+}
+
+impl Claiming {
+    async fn claim(&mut self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
+        let owner = request.owner.to_string();
+        let lock = match &request.owner {
+            // Its claims all come through this one connection.
+            Owner::Process(_) => String::new(),
+            Owner::Worker(_) => {
+                format!("SELECT pg_advisory_xact_lock({})", lock_number(&self.schema, "owner", &owner))
+            }
+        };
+        let locks = format!("SELECT pg_advisory_xact_lock_shared({}); {lock}", self.shared.locks.pause);
+        let mut taking = Taking {
+            request,
+            owner,
+            locks,
+            limits: &self.shared.limits,
+            taken: Vec::new(),
+            rows: Vec::new(),
+            now: None,
+        };
+        match self.writer.run(&mut taking).await {
+            Outcome::Committed { heard: true } => {
+                taking.claimed().map_err(|failure| failure.to_store_error())
+            }
+            Outcome::Failed(failure) => Err(failure.to_store_error()),
+            // The caller is told that it has none: those that there may be go back.
+            Outcome::Committed { heard: false } | Outcome::Unknown => {
+                if let (Some(back), Some(now)) = (self.back.upgrade(), taking.now) {
+                    let jobs = taking.taken.iter().copied().map(job_id).collect();
+                    let stray = Stray { jobs, owner: taking.owner, started_at: now };
+                    let _ = back.try_send(Ends::Stray(stray));
+                }
+                Err(StoreError::Unavailable("the connection was lost while claiming".into()))
+            }
+        }
+    }
+}
+
+/// Due jobs that one claim puts among the ready ones; housekeeping does the rest.
+const PROMOTED_MAX: i64 = 1_000;
+
+/// A request's transaction.
+struct Taking<'a> {
+    request: ClaimRequest,
+    owner: String,
+    /// What is locked before it looks.
+    locks: String,
+    limits: &'a StoreLimits,
+    taken: Vec<Uuid>,
+    /// The claimed jobs, as they were read behind their claims.
+    rows: Vec<Row>,
+    now: Option<Timestamp>,
+}
+
+/// A place in ready order: due time plus priority penalty, then id.
+type Place = (i64, Uuid);
+
+type Rows = crate::session::Result<Vec<Row>>;
+
+/// One want's jobs in ready order, the last one first.
+#[derive(Default)]
+struct Source {
+    bystanders: Vec<Place>,
+    suspect: Option<Place>,
+    share: usize,
+}
+
+/// The wanted kinds of the wanted queues, each with the number of its want.
+#[derive(Default)]
+struct Lanes {
+    wants: Vec<i32>,
+    queues: Vec<String>,
+    kinds: Vec<String>,
+}
+
+impl Lanes {
+    fn push(&mut self, want: usize, queue: &QueueName, kind: &str) {
+        self.wants.push(want as i32);
+        self.queues.push(queue.as_str().to_owned());
+        self.kinds.push(kind.to_owned());
+    }
+}
+
+impl Group for Taking<'_> {
+    fn weight(&self) -> usize {
+        self.request.max
+    }
+
+    async fn decide(&mut self, begin: Begin<'_>) -> Result<(Begun, Changes), Failure> {
+        let session = begin.session;
+        let first =
+            join3(begin.begin(), session.execute(&self.locks), upkeep::promote(session, PROMOTED_MAX));
+        let ((begins, locked, due), (bystanders, suspects, held, begun)) = match self.wanted_lanes() {
+            Some(lanes) => join(first, self.look(begin, &lanes)).await,
+            None => {
+                let first = first.await;
+                let lanes = self.lanes_there_are(session).await?;
+                (first, self.look(begin, &lanes).await)
+            }
+        };
+        begins?;
+        locked?;
+        let mut changes = Changes::default();
+        upkeep::count_promoted(&due?, &mut changes)?;
+        let (bystanders, suspects, held, begun) = (bystanders?, suspects?, held?, begun?);
+        let mut sources: Vec<Source> = Vec::new();
+        for want in &self.request.wants {
+            sources.push(Source { share: want.share, ..Source::default() });
+        }
+        let mut queues = HashMap::new();
+        for row in &bystanders {
+            let (want, place): (i32, Place) = (row.try_get(0)?, (row.try_get(1)?, row.try_get(2)?));
+            if let Some(source) = sources.get_mut(want as usize) {
+                source.bystanders.push(place);
+                queues.insert(place.1, want as usize);
+            }
+        }
+        for source in &mut sources {
+            source.bystanders.sort_unstable_by(|a, b| b.cmp(a));
+        }
+        self.offer_suspect(&suspects, &held, begun.now, &mut sources, &mut queues)?;
+        self.taken = pick(&mut sources, self.request.max);
+        self.now = Some(begun.now);
+        for id in &self.taken {
+            if let Some(want) = queues.get(id).and_then(|want| self.request.wants.get(*want)) {
+                let counted = |state| Counted { state, payload_bytes: 0, result_bytes: 0 };
+                let (before, after) = (counted(JobState::Queued), counted(JobState::Processing));
+                changes.tallies.moved(&want.queue, Some(before), Some(after));
+            }
+        }
+        changes.not_waiting = self.taken.clone();
+        changes.not_waiting.sort_unstable();
+        Ok((begun, changes))
+    }
+
+    /// Makes the claims and reads the jobs under them. The jobs' own rows stay as they are.
+    async fn last(&mut self, session: &Session, begun: &Begun) -> Result<(), Failure> {
+        if self.taken.is_empty() {
+            return Ok(());
+        }
+        let (now, ends) = (begun.now.unix_ms(), begun.now.plus(self.request.lease).unix_ms());
+        let (claimed, rows) = join(
+            session.rows(&CLAIM, &[&self.taken, &self.owner, &now, &ends]),
+            session.rows(&read::WHOLE, &[&self.taken]),
+        )
+        .await;
+        claimed?;
+        self.rows = rows?;
+        Ok(())
+    }
+}
+
+impl Taking<'_> {
+    /// The lanes to look into, if every want names its kinds.
+    fn wanted_lanes(&self) -> Option<Lanes> {
+        let mut lanes = Lanes::default();
+        for (number, want) in self.request.wants.iter().enumerate() {
+            let kinds: HashSet<&KindName> = want.kinds.as_ref()?.iter().collect();
+            kinds.into_iter().for_each(|kind| lanes.push(number, &want.queue, kind.as_str()));
+        }
+        Some(lanes)
+    }
+
+    /// The lanes to look into: where any kind is wanted, those of which there is a job.
+    async fn lanes_there_are(&self, session: &Session) -> Result<Lanes, Failure> {
+        let mut lanes = Lanes::default();
+        for (number, want) in self.request.wants.iter().enumerate() {
+            if let Some(kinds) = &want.kinds {
+                let kinds: HashSet<&KindName> = kinds.iter().collect();
+                kinds.into_iter().for_each(|kind| lanes.push(number, &want.queue, kind.as_str()));
+                continue;
+            }
+            for row in session.rows(&KINDS, &[&want.queue.as_str()]).await? {
+                if let Some(kind) = row.try_get::<_, Option<&str>>(0)? {
+                    lanes.push(number, &want.queue, kind);
+                }
+            }
+        }
+        Ok(lanes)
+    }
+
+    /// Locks what these lanes offer.
+    async fn look(&self, begin: Begin<'_>, lanes: &Lanes) -> (Rows, Rows, Rows, Result<Begun, Failure>) {
+        let (session, max) = (begin.session, self.request.max as i64);
+        join4(
+            session.rows(&BYSTANDERS, &[&lanes.wants, &lanes.queues, &lanes.kinds, &max]),
+            session.rows(&SUSPECTS, &[&lanes.wants, &lanes.queues, &lanes.kinds]),
+            session.rows(&HELD, &[&self.owner]),
+            begin.begun(),
+        )
+        .await
+    }
+
+    /// Gives the sources the one suspect that this owner may take now: of all it wants, the one with the fewest
+    /// interruptions. None while it has had another for less than [`SUSPECT_ALONE_FOR`] (through the last
+    /// millisecond, since times are cut to them), or while either of them is on its last chance.
+    fn offer_suspect(
+        &self,
+        suspects: &[Row],
+        held: &[Row],
+        now: Timestamp,
+        sources: &mut [Source],
+        queues: &mut HashMap<Uuid, usize>,
+    ) -> Result<(), Failure> {
+        let mut first: Option<(i32, Place)> = None;
+        for row in suspects {
+            let suspect = (row.try_get(3)?, (row.try_get(1)?, row.try_get(2)?));
+            first = Some(first.map_or(suspect, |first| first.min(suspect)));
+        }
+        let Some((interruptions, place)) = first else { return Ok(()) };
+        for row in held {
+            let began = Timestamp::from_unix_ms(row.try_get(0)?);
+            let both = [interruptions, row.try_get(1)?];
+            if now.since(began) <= SUSPECT_ALONE_FOR
+                || both.into_iter().any(|interruptions| self.limits.is_last_chance(interruptions as u32))
+            {
+                return Ok(());
+            }
+        }
+        for row in suspects {
+            let want: i32 = row.try_get(0)?;
+            if row.try_get::<_, Uuid>(2)? == place.1
+                && let Some(source) = sources.get_mut(want as usize)
+            {
+                source.suspect = Some(place);
+                queues.insert(place.1, want as usize);
+            }
+        }
+        Ok(())
+    }
+
+    /// The claims, in the order in which they were taken.
+    fn claimed(&self) -> Result<Vec<Claimed>, Failure> {
+        let (Some(now), lease) = (self.now, self.request.lease) else { return Ok(Vec::new()) };
+        let mut found = HashMap::new();
+        for row in &self.rows {
+            let stored = crate::row::read(row)?;
+            let Some(fence) = stored.claim.as_ref().map(|claim| claim.fence) else { continue };
+            let id = ClaimId { job: stored.job.id, fence };
+            found.insert(id.job, Claimed { id, job: stored.into_job(now), valid_for: lease });
+        }
+        Ok(self.taken.iter().filter_map(|id| found.remove(&job_id(*id))).collect())
+    }
+}
+
+/// Each source up to its share, then regardless of shares up to `max`, in ready order.
+fn pick(sources: &mut [Source], max: usize) -> Vec<Uuid> {
+    let (mut taken, mut seen) = (Vec::new(), HashSet::new());
+    for source in sources.iter_mut() {
+        let enough = max.min(taken.len().saturating_add(source.share));
+        while taken.len() < enough
+            && let Some((_, id)) = source.next()
+        {
+            if seen.insert(id) {
+                taken.push(id);
+            }
+        }
+    }
+    while taken.len() < max {
+        let first = sources.iter_mut().filter_map(|source| Some((source.peek()?, source)));
+        let Some((_, source)) = first.min_by_key(|(place, _)| *place) else { break };
+        if let Some((_, id)) = source.next()
+            && seen.insert(id)
+        {
+            taken.push(id);
+        }
+    }
+    taken
+}
+
+impl Source {
+    fn peek(&self) -> Option<Place> {
+        [self.bystanders.last().copied(), self.suspect].into_iter().flatten().min()
+    }
+
+    fn next(&mut self) -> Option<Place> {
+        let next = self.peek()?;
+        if self.suspect == Some(next) { self.suspect.take() } else { self.bystanders.pop() }
+    }
+}
+
+/// What [`Claiming`] asks beside what every writer does.
+pub(crate) const READS: &[&Sql] =
+    &[&KINDS, &upkeep::PROMOTE, &BYSTANDERS, &SUSPECTS, &HELD, &CLAIM, &read::WHOLE];
+
+// By skipping from one kind to the next, with suspects and without.
+static KINDS: Sql = Sql {
+    text: "(WITH RECURSIVE k(kind) AS ( \
+             (SELECT kind FROM {s}.waiting WHERE queue = $1 AND ready AND interruptions < 2 \
+              ORDER BY kind LIMIT 1) \
+             UNION ALL SELECT (SELECT w.kind FROM {s}.waiting w WHERE w.queue = $1 AND w.ready \
+              AND w.interruptions < 2 AND w.kind > k.kind ORDER BY w.kind LIMIT 1) \
+             FROM k WHERE k.kind IS NOT NULL) SELECT kind FROM k) \
+           UNION SELECT kind FROM {s}.waiting WHERE queue = $1 AND ready AND interruptions >= 2",
+    types: &[Type::TEXT],
+};
+
+// Whether the queue is paused is read here, behind the lock that a pause takes alone.
+static BYSTANDERS: Sql = Sql {
+    text: "SELECT l.want, r.place, r.id FROM unnest($1, $2, $3) AS l(want, queue, kind) \
+           JOIN {s}.queues q ON q.name = l.queue AND NOT q.paused, generate_series(0, 3) p(priority), \
+           LATERAL (SELECT w.place, w.id FROM {s}.waiting w WHERE w.queue = l.queue AND w.kind = l.kind \
+           AND w.priority = p.priority AND w.ready AND w.interruptions < 2 AND (w.expires_at IS NULL \
+           OR w.expires_at > floor(extract(epoch FROM statement_timestamp()) * 1000)::bigint) \
+           ORDER BY w.due_at, w.id LIMIT $4 FOR UPDATE SKIP LOCKED) r",
+    types: &[Type::INT4_ARRAY, Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::INT8],
+};
+
+static SUSPECTS: Sql = Sql {
+    text: "SELECT l.want, r.place, r.id, r.interruptions FROM unnest($1, $2, $3) AS l(want, queue, kind) \
+           JOIN {s}.queues q ON q.name = l.queue AND NOT q.paused, \
+           LATERAL (SELECT w.place, w.id, w.interruptions FROM {s}.waiting w WHERE w.queue = l.queue \
+           AND w.kind = l.kind AND w.ready AND w.interruptions >= 2 AND (w.expires_at IS NULL \
+           OR w.expires_at > floor(extract(epoch FROM statement_timestamp()) * 1000)::bigint) \
+           ORDER BY w.interruptions, w.place, w.id LIMIT 1 FOR UPDATE SKIP LOCKED) r",
+    types: &[Type::INT4_ARRAY, Type::TEXT_ARRAY, Type::TEXT_ARRAY],
+};
+
+static HELD: Sql = Sql {
+    text: "SELECT started_at, interruptions FROM {s}.claims WHERE owner = $1 AND interruptions >= 2",
+    types: &[Type::TEXT],
+};
+
+static CLAIM: Sql = Sql {
+    text: "INSERT INTO {s}.claims (job, fence, owner, started_at, expires_at, interruptions) \
+           SELECT j.id, nextval('{s}.fences'), $2, $3, $4, j.interruptions \
+           FROM unnest($1) WITH ORDINALITY AS n(id, place) JOIN {s}.jobs j ON j.id = n.id ORDER BY n.place",
+    types: &[Type::UUID_ARRAY, Type::TEXT, Type::INT8, Type::INT8],
+};

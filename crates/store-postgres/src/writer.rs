@@ -1,0 +1,246 @@
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join3;
+use steadfast_domain::Timestamp;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_postgres::types::Type;
+
+use crate::changes::Changes;
+use crate::error::{Failure, Fault};
+use crate::link::Link;
+use crate::metrics::PostgresMetrics;
+use crate::publisher::Publisher;
+use crate::session::{Session, Sql};
+use crate::tallies::Seat;
+
+/// What shares one transaction.
+pub(crate) trait Group: Send {
+    /// Operations in it.
+    fn weight(&self) -> usize;
+
+    /// Reads, locks and decides, beginning with `begin`, which must be polled first. May be called again, when
+    /// the transaction has to be begun again. An error ends the transaction.
+    fn decide(&mut self, begin: Begin<'_>) -> impl Future<Output = Result<(Begun, Changes), Failure>> + Send;
+
+    /// Statements whose answers are not needed to decide: they go out with the writes and the commit.
+    fn last(&mut self, session: &Session, begun: &Begun) -> impl Future<Output = Result<(), Failure>> + Send {
+        let _ = (session, begun);
+        async { Ok(()) }
+    }
+}
+
+/// How a transaction begins.
+#[derive(Clone, Copy)]
+pub(crate) struct Begin<'a> {
+    pub(crate) session: &'a Session,
+    pub(crate) seat: Seat,
+    text: &'a str,
+}
+
+/// A transaction that has taken its locks.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    /// The time of everything in it, by the database's clock.
+    pub(crate) now: Timestamp,
+    /// By which the server knows what became of it.
+    number: String,
+}
+
+impl Begin<'_> {
+    /// Begins.
+    pub(crate) async fn begin(self) -> Result<(), Failure> {
+        Ok(self.session.execute(self.text).await?)
+    }
+
+    /// The transaction's time and number; to be asked behind its locks, so that later versions never have earlier
+    /// times.
+    pub(crate) async fn begun(self) -> Result<Begun, Failure> {
+        let rows = self.session.rows(&BEGUN, &[]).await?;
+        let row = rows.first().ok_or(Failure::Overtaken)?;
+        Ok(Begun { now: Timestamp::from_unix_ms(row.try_get(0)?), number: row.try_get(1)? })
+    }
+}
+
+/// How a group ended.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It is committed. `heard`: what [`Group::last`] asked was answered.
+    Committed { heard: bool },
+    /// Nothing happened.
+    Failed(Failure),
+    /// It may have happened.
+    Unknown,
+}
+
+/// One connection that writes, in transactions one after another.
+pub(crate) struct Writer {
+    link: Link,
+    seat: Seat,
+    begin: String,
+    publisher: Arc<Publisher>,
+    metrics: PostgresMetrics,
+}
+
+/// Times that a transaction is begun again because another stood in its way.
+const RETRIES_MAX: usize = 20;
+/// Times that a transaction is begun again because its connection was lost.
+const LOSSES_MAX: usize = 2;
+/// The longest a round trip may take: longer than the server lets any statement run.
+const ROUND_TRIP_MAX: Duration = Duration::from_secs(12);
+/// The longest that reading and deciding may take: a few round trips.
+const DECIDE_MAX: Duration = Duration::from_secs(15);
+/// How long a lost connection may take to come back before a transaction's end is called unknown.
+const DOUBT_MAX: Duration = Duration::from_secs(5);
+
+/// What every transaction begins with: nothing waits for ever, a process that stops answering lets go of its
+/// locks, a commit is what the server calls durable, and the planner keeps to the indexes whatever it believes
+/// about the sizes of tables that were empty a moment ago.
+pub(crate) const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '10s'; SET LOCAL lock_timeout = '5s'; \
+     SET LOCAL idle_in_transaction_session_timeout = '10s'; SET LOCAL synchronous_commit = on; \
+     SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off; \
+     SET LOCAL enable_mergejoin = off; SET LOCAL plan_cache_mode = force_generic_plan";
+
+impl Writer {
+    pub(crate) fn new(link: Link, seat: Seat, publisher: Arc<Publisher>, metrics: PostgresMetrics) -> Self {
+        // One transaction of a seat at a time, even over a lost connection: whoever comes after waits until
+        // the server has ended the one before.
+        let begin = format!("{BEGIN}; SELECT pg_advisory_xact_lock({})", seat.number);
+        Self { link, seat, begin, publisher, metrics }
+    }
+
+    pub(crate) fn seat(&self) -> Seat {
+        self.seat
+    }
+
+    /// Runs a group until it is committed, or cannot be.
+    pub(crate) async fn run(&mut self, group: &mut impl Group) -> Outcome {
+        self.metrics.batch_jobs.observe(group.weight() as f64);
+        let (mut retries, mut losses) = (0, 0);
+        loop {
+            let failure = match self.attempt(group).await {
+                Ok(outcome) => return outcome,
+                Err(failure) => failure,
+            };
+            match failure.fault() {
+                Fault::Again if retries < RETRIES_MAX => retries += 1,
+                // A connection may have been lost long before it was used.
+                Fault::Lost if losses < LOSSES_MAX => losses += 1,
+                _ => return Outcome::Failed(failure),
+            }
+        }
+    }
+
+    /// One transaction. An error says that it did not happen.
+    async fn attempt(&mut self, group: &mut impl Group) -> Result<Outcome, Failure> {
+        let session = self.link.session().await?;
+        let begin = Begin { session, seat: self.seat, text: &self.begin };
+        let decided = timeout(DECIDE_MAX, group.decide(begin)).await;
+        let (begun, changes) = match decided.unwrap_or(Err(Failure::Stalled)) {
+            Ok(decided) => decided,
+            Err(failure) => {
+                self.roll_back(&failure).await;
+                return Err(failure);
+            }
+        };
+        let began = Instant::now();
+        let end = if changes.is_empty() { "ROLLBACK" } else { "COMMIT" };
+        let ended = {
+            let writes = changes.write(session, self.seat, begun.now);
+            let last = group.last(session, &begun);
+            let all = timeout(ROUND_TRIP_MAX, join3(writes, last, session.execute(end))).await;
+            all.map_or(Err(Failure::Stalled), |(written, last, ended)| {
+                written.and(last).and(ended.map_err(Failure::from))
+            })
+        };
+        match ended {
+            Ok(()) => {
+                self.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
+                self.publisher.publish(changes.effects);
+                Ok(Outcome::Committed { heard: true })
+            }
+            Err(failure) if failure.fault() == Fault::Lost && !changes.is_empty() => {
+                tracing::warn!(%failure, "the connection was lost in a commit");
+                self.link.drop_session();
+                match self.became(&begun.number).await {
+                    Some(true) => {
+                        self.publisher.publish(changes.effects);
+                        Ok(Outcome::Committed { heard: false })
+                    }
+                    Some(false) => Err(failure),
+                    None => Ok(Outcome::Unknown),
+                }
+            }
+            Err(failure) => {
+                self.roll_back(&failure).await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Ends a transaction that failed; if that does not work, the connection with it.
+    async fn roll_back(&mut self, failure: &Failure) {
+        let gone = match self.link.session().await {
+            _ if failure.fault() == Fault::Lost => true,
+            Ok(session) => session.execute("ROLLBACK").await.is_err(),
+            Err(_) => false,
+        };
+        if gone {
+            self.link.drop_session();
+        }
+    }
+
+    /// Whether a transaction whose commit was not answered was committed, as the server says when it is there
+    /// again and has ended it. `None` when it is not there in time.
+    async fn became(&mut self, number: &str) -> Option<bool> {
+        let deadline = Instant::now() + DOUBT_MAX;
+        while Instant::now() < deadline {
+            if let Ok(session) = self.link.session().await {
+                match ask(session, &self.begin, number).await {
+                    Ok(committed) => return Some(committed),
+                    Err(failure) => tracing::debug!(%failure, "the transaction's end cannot be read yet"),
+                }
+                self.link.drop_session();
+            }
+            sleep_until(self.link.retry_at().max(Instant::now() + POLL).min(deadline)).await;
+        }
+        None
+    }
+
+    pub(crate) async fn close(self) {
+        self.link.close().await;
+    }
+}
+
+/// Time between two questions for a transaction's end.
+const POLL: Duration = Duration::from_millis(20);
+
+async fn ask(session: &Session, begin: &str, number: &str) -> Result<bool, Failure> {
+    let (begun, became, ended) =
+        join3(session.execute(begin), session.rows(&BECAME, &[&number]), session.execute("ROLLBACK")).await;
+    begun?;
+    let rows = became?;
+    ended?;
+    let status: Option<&str> = rows.first().map(|row| row.try_get(0)).transpose()?.flatten();
+    match status {
+        Some("committed") => Ok(true),
+        Some("aborted") => Ok(false),
+        _ => Err(Failure::Overtaken),
+    }
+}
+
+/// What every writer asks.
+pub(crate) const ASKS: &[&Sql] = &[&BEGUN, &BECAME];
+
+static BEGUN: Sql = Sql {
+    text: "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint, pg_current_xact_id()::text",
+    types: &[],
+};
+
+// A number that the server has not given out yet was lost in its crash, and the transaction with it.
+static BECAME: Sql = Sql {
+    text: "SELECT CASE WHEN $1::xid8 >= pg_snapshot_xmax(pg_current_snapshot()) THEN 'aborted' \
+           ELSE pg_xact_status($1::xid8) END",
+    types: &[Type::TEXT],
+};
