@@ -215,9 +215,14 @@ impl History {
     pub fn check(&self, evidence: Evidence<'_>, expected: Expected) -> Vec<Violation> {
         let mut violations = Vec::new();
         let mut by_mark: BTreeMap<Mark, Vec<&JobDocument>> = BTreeMap::new();
+        let deliveries = evidence.deliveries.map(by_job);
         for job in evidence.jobs {
             violations.extend(violation::of_state(job, expected));
-            violations.extend(violation::of_runs(job, evidence));
+            if let Some(deliveries) = &deliveries {
+                let own = deliveries.get(&job.id).map_or(&[][..], Vec::as_slice);
+                let handed_back = evidence.handed_back.iter().filter(|id| **id == job.id).count() as u32;
+                violations.extend(violation::of_runs(job, own, handed_back));
+            }
             match mark_of(job) {
                 Some(mark) => by_mark.entry(mark).or_default().push(job),
                 None => violations.push(Violation::Invented { job: job.id }),
@@ -243,6 +248,14 @@ impl History {
         let listed: Vec<String> = violations.iter().map(ToString::to_string).collect();
         assert!(violations.is_empty(), "{} promises broken:\n{}", listed.len(), listed.join("\n"));
     }
+}
+
+fn by_job(deliveries: &[Delivery]) -> BTreeMap<JobId, Vec<&Delivery>> {
+    let mut by_job: BTreeMap<JobId, Vec<&Delivery>> = BTreeMap::new();
+    for delivery in deliveries {
+        by_job.entry(delivery.job).or_default().push(delivery);
+    }
+    by_job
 }
 
 fn mark_of(job: &JobDocument) -> Option<Mark> {

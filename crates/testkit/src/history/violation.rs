@@ -3,7 +3,7 @@ use std::fmt;
 use steadfast_domain::{JobId, JobState};
 use steadfast_wire::JobDocument;
 
-use super::{Evidence, Expected, Mark, Told};
+use super::{Expected, Mark, Told};
 use crate::gate::{Delivery, Fate};
 use crate::stubborn::STUBBORN;
 
@@ -131,17 +131,16 @@ pub(super) fn of_state(job: &JobDocument, expected: Expected) -> Option<Violatio
 /// The kinds whose jobs are delivered to the gate.
 const DELIVERED: [&str; 2] = ["http", STUBBORN];
 
-/// How often a job ran, by the gate's account, against the store's.
-pub(super) fn of_runs(job: &JobDocument, evidence: Evidence<'_>) -> Vec<Violation> {
-    let Some(deliveries) = evidence.deliveries.filter(|_| DELIVERED.contains(&job.kind.as_str())) else {
+/// How often a job ran, by the gate's account, against the store's: its own deliveries, and how often it was
+/// handed back.
+pub(super) fn of_runs(job: &JobDocument, own: &[&Delivery], handed_back: u32) -> Vec<Violation> {
+    if !DELIVERED.contains(&job.kind.as_str()) {
         return Vec::new();
-    };
-    let own: Vec<&Delivery> = deliveries.iter().filter(|delivery| delivery.job == job.id).collect();
+    }
     let mut violations = Vec::new();
     if own.iter().any(|delivery| delivery.overlaps) {
         violations.push(Violation::RanTwiceAtOnce { job: job.id });
     }
-    let handed_back = evidence.handed_back.iter().filter(|id| **id == job.id).count() as u32;
     let (runs, accounted) = (own.len() as u32, job.attempt + job.interruptions + handed_back);
     if runs > accounted {
         violations.push(Violation::RanTooOften { job: job.id, deliveries: runs, accounted });
