@@ -84,6 +84,11 @@ impl Attempt {
         lease.map(|lease| lease.since + lease.valid_for.mul_f64(0.9))
     }
 
+    /// Whether the claim must be taken for lost.
+    pub(super) fn is_fenced(&self, now: Instant) -> bool {
+        self.fence_at().is_some_and(|at| at <= now)
+    }
+
     /// When another may have the job unless the claim was renewed.
     pub(super) fn lapses_at(&self) -> Option<Instant> {
         let lease = *self.lease.lock();

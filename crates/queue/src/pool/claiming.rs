@@ -174,8 +174,9 @@ impl Pool {
         if !self.attempts.begin(Arc::clone(&attempt), slot) {
             return;
         }
-        // Entered first, looked second: whoever stops all attempts has either seen this one or is seen here.
-        if self.phases.current() >= Phase::Cancelling {
+        // Entered first, looked second: whoever stops all attempts has either seen this one or is seen here. And a
+        // claim that was long in coming may be another's by now.
+        if self.phases.current() >= Phase::Cancelling || attempt.is_fenced(Instant::now()) {
             if !self.attempts.decide(attempt.id, Verdict::hand_back("handed_back")) {
                 self.attempts.over(attempt.id);
             }

@@ -71,7 +71,7 @@ async fn watch(attempt: &Attempt, running: &mut Running) -> Ended {
         if deadline <= now {
             attempt.stop(StopReason::Timeout);
         }
-        if attempt.fence_at().is_some_and(|at| at <= now) {
+        if attempt.is_fenced(now) {
             attempt.stop(StopReason::LeaseLost);
         }
     }
@@ -119,7 +119,11 @@ impl Pool {
 
     /// Gives the attempt its verdict, to be settled. `false` when it came too late.
     async fn decide(&self, attempt: &Attempt, ended: Ended) -> bool {
-        let mut verdict = verdict(&attempt.job, ended, attempt.stop_reason(), rand::random());
+        let stop = attempt.stop_reason();
+        if stop == Some(StopReason::LeaseLost) {
+            tracing::warn!(job = %attempt.id.job, "an attempt was stopped: its lease was not renewed in time");
+        }
+        let mut verdict = verdict(&attempt.job, ended, stop, rand::random());
         if let Some(checkpoint) = verdict.checkpoint.take() {
             tokio::select! {
                 biased;

@@ -30,6 +30,8 @@ pub(crate) struct FaultyStore {
     pub(crate) renewals_fail: AtomicBool,
     /// Claims never answer.
     pub(crate) claims_hang: AtomicBool,
+    /// Claims are done and then not answered for this long.
+    pub(crate) claims_take: Mutex<Duration>,
     /// Each job is cancelled between its claim and the claim's answer.
     pub(crate) cancels_claimed: AtomicBool,
     /// Submissions wait while this is true.
@@ -59,6 +61,7 @@ impl FaultyStore {
             settles_fail: AtomicBool::default(),
             renewals_fail: AtomicBool::default(),
             claims_hang: AtomicBool::default(),
+            claims_take: Mutex::default(),
             cancels_claimed: AtomicBool::default(),
             holds_submits: watch::Sender::new(false),
             holds_answers: watch::Sender::new(false),
@@ -132,6 +135,8 @@ impl JobStore for FaultyStore {
         }
         self.asked.lock().push(request.max);
         let mut claimed = self.pass_hints_on(self.inner.claim(request).await)?;
+        let answer_takes = *self.claims_take.lock();
+        tokio::time::sleep(answer_takes).await;
         for claimed in &mut claimed {
             self.claimed.lock().push(claimed.id);
             claimed.valid_for = self.lease.lock().unwrap_or(claimed.valid_for);

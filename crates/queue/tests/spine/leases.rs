@@ -1,6 +1,7 @@
 //! Claims that can lapse.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use steadfast_domain::JobState;
@@ -73,6 +74,26 @@ async fn an_attempt_that_does_not_hear_is_cut_off_before_its_claim_lapses() {
     server.submit(work()).await;
     let after = ended.recv().await.unwrap();
     assert!(LEASE.mul_f64(0.9) <= after && after <= LEASE, "{after:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_comes_too_late_is_given_back_and_not_begun() {
+    let began = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&began);
+    let server = leased(runs(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        async { done() }
+    }))
+    .await;
+    *server.store.claims_take.lock() = LEASE.mul_f64(0.95);
+    let id = server.submit(work()).await;
+    while server.store.claimed.lock().len() < 3 {
+        tokio::time::sleep(LEASE / 10).await;
+        assert_eq!(began.load(Ordering::Relaxed), 0);
+    }
+    *server.store.claims_take.lock() = Duration::ZERO;
+    let job = server.ended(id).await;
+    assert_eq!((job.state, job.attempt, began.load(Ordering::Relaxed)), (JobState::Completed, 1, 1));
 }
 
 /// Sends how long it lived.
