@@ -96,11 +96,13 @@ const DOUBT_MAX: Duration = Duration::from_secs(5);
 
 /// What every transaction begins with: nothing waits for ever, a process that stops answering lets go of its
 /// locks, a commit is what the server calls durable, and the planner keeps to the indexes whatever it believes
-/// about the sizes of tables that were empty a moment ago.
+/// about the sizes of tables that were empty a moment ago. What it is told to avoid counts as so expensive that it
+/// would compile such a plan, for most of a second, where it has no other.
 pub(crate) const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '10s'; SET LOCAL lock_timeout = '5s'; \
      SET LOCAL idle_in_transaction_session_timeout = '10s'; SET LOCAL synchronous_commit = on; \
      SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off; \
-     SET LOCAL enable_mergejoin = off; SET LOCAL plan_cache_mode = force_generic_plan";
+     SET LOCAL enable_mergejoin = off; SET LOCAL plan_cache_mode = force_generic_plan; \
+     SET LOCAL jit = off";
 
 impl Writer {
     pub(crate) fn new(link: Link, seat: Seat, publisher: Arc<Publisher>, metrics: PostgresMetrics) -> Self {
