@@ -69,9 +69,14 @@ pub(crate) fn boot() -> Owner {
     Owner::Process(BootId::from_random(rand::random()))
 }
 
-pub(crate) async fn claim(store: &PostgresStore, owner: &Owner, max: usize, lease: Duration) -> Vec<Claimed> {
+/// Everything in the default queue.
+pub(crate) fn request(owner: &Owner, max: usize) -> ClaimRequest {
     let wants = vec![Want { queue: QueueName::default_queue(), kinds: None, share: 0 }];
-    store.claim(ClaimRequest { owner: owner.clone(), wants, max, lease }).await.unwrap()
+    ClaimRequest { owner: owner.clone(), wants, max, lease: NEVER }
+}
+
+pub(crate) async fn claim(store: &PostgresStore, owner: &Owner, max: usize, lease: Duration) -> Vec<Claimed> {
+    store.claim(ClaimRequest { lease, ..request(owner, max) }).await.unwrap()
 }
 
 pub(crate) async fn job(store: &PostgresStore, id: JobId) -> Job {
