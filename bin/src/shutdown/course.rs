@@ -127,7 +127,10 @@ impl Course {
         self.ledger.names("jobs_abandoned", report.abandoned.iter());
         if !report.unsettled.is_empty() {
             self.ledger.names("jobs_unsettled", report.unsettled.iter());
-            self.ledger.fault("results or hand-backs were not committed; the next start recovers these jobs");
+            self.ledger.fault(
+                "results or hand-backs were not committed: these jobs run again at the next start, or when their \
+                 leases end",
+            );
         }
     }
 
