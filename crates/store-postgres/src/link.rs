@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -20,6 +21,8 @@ pub(crate) struct Connector {
     url: PostgresUrl,
     config: Arc<Config>,
     tls: MakeRustlsConnect,
+    /// Whether the last attempt failed, of whichever connection: an outage is told of once.
+    away: Arc<AtomicBool>,
 }
 
 /// How long a connection and its statements may take to get ready.
@@ -33,7 +36,7 @@ impl Connector {
         let config =
             url.parts().config().map_err(|source| OpenError::Connect { url: url.clone(), source })?;
         let tls = tls::connector(&url)?;
-        Ok(Self { url, config: Arc::new(config), tls })
+        Ok(Self { url, config: Arc::new(config), tls, away: Arc::default() })
     }
 
     pub(crate) fn url(&self) -> &PostgresUrl {
@@ -43,6 +46,18 @@ impl Connector {
     /// A connection, and what reads from it: that does nothing until it is polled.
     pub(crate) async fn connect(&self) -> Result<(Client, Connection<Socket, Tls>), tokio_postgres::Error> {
         self.config.connect(self.tls.clone()).await
+    }
+
+    fn reached(&self) {
+        if self.away.swap(false, Ordering::Relaxed) {
+            tracing::info!(url = %self.url, "connected to the database again");
+        }
+    }
+
+    fn not_reached(&self, why: &str) {
+        if !self.away.swap(true, Ordering::Relaxed) {
+            tracing::warn!(url = %self.url, error = why, "cannot connect to the database; it is tried until it is back");
+        }
     }
 
     /// A connection that is being read from, with these statements.
@@ -105,9 +120,7 @@ impl Link {
         }
         self.why = match timeout(READY_MAX, self.connector.session(self.sqls)).await {
             Ok(Ok(session)) => {
-                if !self.why.is_empty() {
-                    tracing::info!("connected to the database again");
-                }
+                self.connector.reached();
                 self.why.clear();
                 self.session = Some(session);
                 self.retry_after = RETRY_FIRST;
@@ -116,6 +129,7 @@ impl Link {
             Ok(Err(error)) => chain(&error),
             Err(_) => format!("it was not ready within {READY_MAX:?}"),
         };
+        self.connector.not_reached(&self.why);
         self.retry_at = Instant::now() + self.retry_after;
         self.retry_after = RETRY_LAST.min(self.retry_after * 2);
         Err(Failure::NoConnection(self.why.clone()))
