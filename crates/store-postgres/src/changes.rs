@@ -47,8 +47,18 @@ impl Changes {
         self.tallies.is_empty() && self.cancel_requested.is_empty() && !self.has_more
     }
 
-    /// Sends everything, in an order in which unique rows go before they come.
-    pub(crate) async fn write(&self, session: &Session, seat: Seat, now: Timestamp) -> Result<(), Failure> {
+    /// Sends everything, in an order in which unique rows go before they come. `turn` names the transaction in the
+    /// row of its seat, for whoever does not hear how it ended.
+    pub(crate) async fn write(
+        &self,
+        session: &Session,
+        seat: Seat,
+        now: Timestamp,
+        turn: i64,
+    ) -> Result<(), Failure> {
+        if self.is_empty() {
+            return Ok(());
+        }
         let (uniques, unique_jobs): (Vec<Uuid>, Vec<Uuid>) = self.uniques.iter().unzip();
         let insert_uniques: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&uniques, &unique_jobs];
         let writes: Vec<Write<'_>> = vec![
@@ -62,7 +72,7 @@ impl Changes {
             Box::pin(by_ids(session, &REQUEST_CANCEL, &self.cancel_requested)),
             Box::pin(self.waiting.write(session)),
             Box::pin(self.spread.write(session)),
-            Box::pin(async { Ok(self.tallies.write(session, seat, now).await?) }),
+            Box::pin(async { Ok(self.tallies.write(session, seat, now, turn).await?) }),
         ];
         // The first that failed is the cause; those after it failed with it.
         join_all(writes).await.into_iter().collect()

@@ -93,17 +93,19 @@ impl Tallies {
         self.0.is_empty()
     }
 
-    /// Adds the changes to the rows of a seat, in the order of the scopes.
-    pub(crate) async fn write(&self, session: &Session, seat: Seat, now: Timestamp) -> Result<()> {
-        if self.is_empty() {
-            return Ok(());
-        }
-        let scopes: Vec<&str> = self.0.keys().map(String::as_str).collect();
-        let (jobs, bytes): (Vec<i64>, Vec<i64>) = self.0.values().map(Tally::freed).unzip();
+    /// Adds the changes to the rows of a seat, in the order of the scopes. The row of the whole store is always
+    /// one of them: it gets the transaction's `turn`.
+    pub(crate) async fn write(&self, session: &Session, seat: Seat, now: Timestamp, turn: i64) -> Result<()> {
+        let unchanged = Tally::default();
+        let mut all: BTreeMap<&str, &Tally> =
+            self.0.iter().map(|(scope, tally)| (scope.as_str(), tally)).collect();
+        all.entry(ALL).or_insert(&unchanged);
+        let scopes: Vec<&str> = all.keys().copied().collect();
+        let (jobs, bytes): (Vec<i64>, Vec<i64>) = all.values().map(|tally| tally.freed()).unzip();
         let depth: [Vec<i64>; 8] =
-            std::array::from_fn(|state| self.0.values().map(|tally| tally.depth[state]).collect());
-        let live_bytes: Vec<i64> = self.0.values().map(|tally| tally.bytes).collect();
-        let ended_bytes: Vec<i64> = self.0.values().map(|tally| tally.ended_bytes).collect();
+            std::array::from_fn(|state| all.values().map(|tally| tally.depth[state]).collect());
+        let live_bytes: Vec<i64> = all.values().map(|tally| tally.bytes).collect();
+        let ended_bytes: Vec<i64> = all.values().map(|tally| tally.ended_bytes).collect();
         let [d0, d1, d2, d3, d4, d5, d6, d7] = &depth;
         let at = now.unix_ms();
         session
@@ -126,6 +128,7 @@ impl Tallies {
                     &live_bytes,
                     &ended_bytes,
                     &at,
+                    &turn,
                 ],
             )
             .await?;
@@ -152,8 +155,8 @@ const I8S: Type = Type::INT8_ARRAY;
 
 pub(crate) static WRITE: Sql = Sql {
     text: "INSERT INTO {s}.tallies AS t (scope, seat, takes, free_jobs, free_bytes, scheduled, queued, \
-           processing, retryable, completed, dead, cancelled, expired, bytes, ended_bytes, touched_at) \
-           SELECT n.scope, $2, $3, n.f1, n.f2, n.d0, n.d1, n.d2, n.d3, n.d4, n.d5, n.d6, n.d7, n.b, n.e, $16 \
+           processing, retryable, completed, dead, cancelled, expired, bytes, ended_bytes, touched_at, turn) \
+           SELECT n.scope, $2, $3, n.f1, n.f2, n.d0, n.d1, n.d2, n.d3, n.d4, n.d5, n.d6, n.d7, n.b, n.e, $16, $17 \
            FROM unnest($1, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
            AS n(scope, f1, f2, d0, d1, d2, d3, d4, d5, d6, d7, b, e) \
            ON CONFLICT (scope, seat) DO UPDATE SET free_jobs = t.free_jobs + excluded.free_jobs, \
@@ -162,7 +165,8 @@ pub(crate) static WRITE: Sql = Sql {
            retryable = t.retryable + excluded.retryable, completed = t.completed + excluded.completed, \
            dead = t.dead + excluded.dead, cancelled = t.cancelled + excluded.cancelled, \
            expired = t.expired + excluded.expired, bytes = t.bytes + excluded.bytes, \
-           ended_bytes = t.ended_bytes + excluded.ended_bytes, touched_at = excluded.touched_at",
+           ended_bytes = t.ended_bytes + excluded.ended_bytes, touched_at = excluded.touched_at, \
+           turn = excluded.turn",
     types: &[
         Type::TEXT_ARRAY,
         Type::INT8,
@@ -179,6 +183,7 @@ pub(crate) static WRITE: Sql = Sql {
         I8S,
         I8S,
         I8S,
+        Type::INT8,
         Type::INT8,
     ],
 };

@@ -44,8 +44,6 @@ pub(crate) struct Begin<'a> {
 pub(crate) struct Begun {
     /// The time of everything in it, by the database's clock.
     pub(crate) now: Timestamp,
-    /// By which the server knows what became of it.
-    number: String,
 }
 
 impl Begin<'_> {
@@ -54,12 +52,12 @@ impl Begin<'_> {
         Ok(self.session.execute(self.text).await?)
     }
 
-    /// The transaction's time and number; to be asked behind its locks, so that later versions never have earlier
+    /// The transaction's time; to be asked behind its locks, so that later versions never have earlier
     /// times.
     pub(crate) async fn begun(self) -> Result<Begun, Failure> {
         let rows = self.session.rows(&BEGUN, &[]).await?;
         let row = rows.first().ok_or(Failure::Overtaken)?;
-        Ok(Begun { now: Timestamp::from_unix_ms(row.try_get(0)?), number: row.try_get(1)? })
+        Ok(Begun { now: Timestamp::from_unix_ms(row.try_get(0)?) })
     }
 }
 
@@ -146,10 +144,10 @@ impl Writer {
                 return Err(failure);
             }
         };
-        let began = Instant::now();
+        let (began, turn) = (Instant::now(), rand::random());
         let end = if changes.is_empty() { "ROLLBACK" } else { "COMMIT" };
         let ended = {
-            let writes = changes.write(session, self.seat, begun.now);
+            let writes = changes.write(session, self.seat, begun.now, turn);
             let last = group.last(session, &begun);
             let all = timeout(ROUND_TRIP_MAX, join3(writes, last, session.execute(end))).await;
             all.map_or(Err(Failure::Stalled), |(written, last, ended)| {
@@ -165,7 +163,7 @@ impl Writer {
             Err(failure) if failure.fault() == Fault::Lost && !changes.is_empty() => {
                 tracing::warn!(%failure, "the connection was lost in a commit");
                 self.link.drop_session();
-                match self.became(&begun.number).await {
+                match self.became(turn).await {
                     Some(true) => {
                         self.publisher.publish(changes.effects);
                         Ok(Outcome::Committed { heard: false })
@@ -195,11 +193,11 @@ impl Writer {
 
     /// Whether a transaction whose commit was not answered was committed, as the server says when it is there
     /// again and has ended it. `None` when it is not there in time.
-    async fn became(&mut self, number: &str) -> Option<bool> {
+    async fn became(&mut self, turn: i64) -> Option<bool> {
         let deadline = Instant::now() + DOUBT_MAX;
         while Instant::now() < deadline {
             if let Ok(session) = self.link.session().await {
-                match ask(session, &self.begin, number).await {
+                match ask(session, &self.begin, self.seat, turn).await {
                     Ok(committed) => return Some(committed),
                     Err(failure) => tracing::debug!(%failure, "the transaction's end cannot be read yet"),
                 }
@@ -218,31 +216,25 @@ impl Writer {
 /// Time between two questions for a transaction's end.
 const POLL: Duration = Duration::from_millis(20);
 
-async fn ask(session: &Session, begin: &str, number: &str) -> Result<bool, Failure> {
-    let (begun, became, ended) =
-        join3(session.execute(begin), session.rows(&BECAME, &[&number]), session.execute("ROLLBACK")).await;
+/// Whether the seat's last transaction is this one. Its lock, which `begin` takes, waits until the server has ended it.
+async fn ask(session: &Session, begin: &str, seat: Seat, turn: i64) -> Result<bool, Failure> {
+    let (begun, last, ended) =
+        join3(session.execute(begin), session.rows(&LAST, &[&seat.number]), session.execute("ROLLBACK"))
+            .await;
     begun?;
-    let rows = became?;
+    let rows = last?;
     ended?;
-    let status: Option<&str> = rows.first().map(|row| row.try_get(0)).transpose()?.flatten();
-    match status {
-        Some("committed") => Ok(true),
-        Some("aborted") => Ok(false),
-        _ => Err(Failure::Overtaken),
-    }
+    let last: Option<i64> = rows.first().map(|row| row.try_get(0)).transpose()?;
+    Ok(last == Some(turn))
 }
 
 /// What every writer asks.
-pub(crate) const ASKS: &[&Sql] = &[&BEGUN, &BECAME];
+pub(crate) const ASKS: &[&Sql] = &[&BEGUN, &LAST];
 
-static BEGUN: Sql = Sql {
-    text: "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint, pg_current_xact_id()::text",
-    types: &[],
-};
+static BEGUN: Sql =
+    Sql { text: "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint", types: &[] };
 
-// A number that the server has not given out yet was lost in its crash, and the transaction with it.
-static BECAME: Sql = Sql {
-    text: "SELECT CASE WHEN $1::xid8 >= pg_snapshot_xmax(pg_current_snapshot()) THEN 'aborted' \
-           ELSE pg_xact_status($1::xid8) END",
-    types: &[Type::TEXT],
-};
+// Not by the transaction's own number (`pg_xact_status`): a crash forgets those that had written nothing down, and the
+// server gives them out again.
+static LAST: Sql =
+    Sql { text: "SELECT turn FROM {s}.tallies WHERE scope = '' AND seat = $1", types: &[Type::INT8] };

@@ -30,6 +30,8 @@ CREATE TABLE {s}.tallies (
     bytes       bigint NOT NULL,
     ended_bytes bigint NOT NULL,
     touched_at  bigint NOT NULL,
+    -- Names the last transaction of the seat that wrote anything: in the row of the whole store.
+    turn        bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (scope, seat)
 ) WITH (fillfactor = 20, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
 
