@@ -8,6 +8,7 @@ use steadfast_lifecycle::{DrainTrigger, Phases, Tasks};
 use steadfast_queue::admission::SettleRates;
 use steadfast_queue::metrics::{AdmissionMetrics, PoolMetrics};
 use steadfast_queue::pool::PoolRuntimes;
+use steadfast_queue::store::Durability;
 use steadfast_queue::{Admission, EventHub, Handlers, JobStore, WorkerPool, run_upkeep};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -51,8 +52,11 @@ impl Parts<'_> {
         let hub = EventHub::new(Arc::clone(&store));
         background.spawn_essential("event hub", &self.drain, Arc::clone(&hub).run(phases.clone()));
         background.spawn_essential("upkeep", &self.drain, run_upkeep(Arc::clone(&store), phases.clone()));
+        // Where other replicas serve the same store, whoever is refused by a drain can go there at once.
+        let is_shared = store.durability() == Durability::Commit;
+        let drain_ends = if is_shared { watch::channel(None).1 } else { self.drain_ends };
         let admission = Arc::new(Admission::new(
-            wiring::admission(settings, queues, Arc::clone(&settle_rates), self.drain_ends),
+            wiring::admission(settings, queues, Arc::clone(&settle_rates), drain_ends),
             Arc::clone(&store),
             handlers.clone(),
             phases.clone(),

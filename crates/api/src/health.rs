@@ -41,12 +41,13 @@ pub(crate) async fn ready(State(app): State<Arc<App>>, _place: ProbePlace) -> An
 /// `ok`, `opening`, or `unavailable` once it has not answered for [`STORE_AWAY_MAX`].
 async fn store(app: &App) -> &'static str {
     let Some(services) = app.attached() else { return "opening" };
+    let asked = Instant::now();
     let answered = tokio::time::timeout(CHECK_TIMEOUT, services.store.check()).await;
     let mut away_since = app.store_health.0.lock();
     if matches!(answered, Ok(Ok(()))) {
         *away_since = None;
         return "ok";
     }
-    let away_for = away_since.get_or_insert_with(Instant::now).elapsed();
+    let away_for = away_since.get_or_insert(asked).elapsed();
     if away_for >= STORE_AWAY_MAX { "unavailable" } else { "ok" }
 }
