@@ -6,21 +6,20 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, Connection, Socket};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::error::{Failure, OpenError, chain};
 use crate::session::{Session, Sql};
-use crate::tls;
+use crate::tls::{self, Tls};
 use crate::url::PostgresUrl;
 
-type Tls = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
+type Stream = <Tls as MakeTlsConnect<Socket>>::Stream;
 
 /// How connections are made.
 #[derive(Clone)]
 pub(crate) struct Connector {
     url: PostgresUrl,
     config: Arc<Config>,
-    tls: MakeRustlsConnect,
+    tls: Tls,
     /// Whether the last attempt failed, of whichever connection: an outage is told of once.
     away: Arc<AtomicBool>,
 }
@@ -44,7 +43,9 @@ impl Connector {
     }
 
     /// A connection, and what reads from it: that does nothing until it is polled.
-    pub(crate) async fn connect(&self) -> Result<(Client, Connection<Socket, Tls>), tokio_postgres::Error> {
+    pub(crate) async fn connect(
+        &self,
+    ) -> Result<(Client, Connection<Socket, Stream>), tokio_postgres::Error> {
         self.config.connect(self.tls.clone()).await
     }
 

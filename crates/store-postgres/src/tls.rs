@@ -1,5 +1,6 @@
+use std::fmt;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
@@ -7,7 +8,11 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
+};
+use tokio_postgres::Socket;
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::url::{PostgresUrl, TlsMode};
@@ -30,27 +35,43 @@ pub enum TlsError {
 
 /// What a URL's `sslmode` says about certificates: `verify-full` checks the chain and the name, `verify-ca` the
 /// chain, and the others encrypt without knowing with whom, as libpq does.
-pub(crate) fn connector(url: &PostgresUrl) -> Result<MakeRustlsConnect, TlsError> {
-    let failed = |error: &dyn std::fmt::Display| TlsError::Rustls(error.to_string());
+pub(crate) fn connector(url: &PostgresUrl) -> Result<Tls, TlsError> {
+    let failed = |error: &dyn fmt::Display| TlsError::Rustls(error.to_string());
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| failed(&error))?;
-    let chain = match url.parts().tls {
+    let (mode, file) = (url.parts().tls, url.parts().root_certificates.as_deref());
+    let chain = match mode {
         TlsMode::VerifyFull | TlsMode::VerifyCa => {
-            let roots = Arc::new(roots(url.parts().root_certificates.as_deref())?);
-            let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
+            let verifier =
+                WebPkiServerVerifier::builder_with_provider(Arc::new(roots(file)?), Arc::clone(&provider));
             Some(verifier.build().map_err(|error| failed(&error))?)
         }
         TlsMode::Disable | TlsMode::Prefer | TlsMode::Require => None,
     };
-    let config = match (url.parts().tls, chain) {
-        (TlsMode::VerifyFull, Some(chain)) => builder.dangerous().with_custom_certificate_verifier(chain),
-        (_, chain) => {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyName { chain, provider }))
-        }
-    };
-    Ok(MakeRustlsConnect::new(config.with_no_client_auth()))
+    let untrusted = Untrusted { file: file.map(Path::to_owned) };
+    let check = Check { chain, any_name: mode != TlsMode::VerifyFull, untrusted, provider };
+    let config = builder.dangerous().with_custom_certificate_verifier(Arc::new(check));
+    Ok(Tls(MakeRustlsConnect::new(config.with_no_client_auth())))
+}
+
+/// What makes a connection secure. The driver asks for it whatever the mode, and for a server without a name too:
+/// on a Unix socket, or under nothing but an address. It lets nobody use that without a name.
+#[derive(Clone)]
+pub(crate) struct Tls(MakeRustlsConnect);
+
+/// Stands in where there is no name.
+const NO_NAME: &str = "unnamed.invalid";
+
+impl MakeTlsConnect<Socket> for Tls {
+    type Stream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
+    type TlsConnect = <MakeRustlsConnect as MakeTlsConnect<Socket>>::TlsConnect;
+    type Error = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Error;
+
+    fn make_tls_connect(&mut self, name: &str) -> Result<Self::TlsConnect, Self::Error> {
+        MakeTlsConnect::<Socket>::make_tls_connect(&mut self.0, if name.is_empty() { NO_NAME } else { name })
+    }
 }
 
 /// The certificates in the file, else the operating system's.
@@ -72,15 +93,33 @@ fn roots(file: Option<&Path>) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// Takes a certificate for any name: one that the chain allows, or, without a chain, any at all. That the server
-/// holds its key is always checked.
+/// Takes a certificate that the chain allows, or, without a chain, any at all. That the server holds its key is
+/// always checked.
 #[derive(Debug)]
-struct AnyName {
+struct Check {
     chain: Option<Arc<WebPkiServerVerifier>>,
+    /// Whether it may be another server's.
+    any_name: bool,
+    untrusted: Untrusted,
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for AnyName {
+/// Why a certificate is not believed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("no authority in {} has signed the server's certificate", authorities(.file.as_deref()))]
+struct Untrusted {
+    /// Of the authorities; none for the operating system's.
+    file: Option<PathBuf>,
+}
+
+fn authorities(file: Option<&Path>) -> String {
+    file.map_or_else(
+        || "the operating system's roots (sslrootcert names others)".to_owned(),
+        |path| path.display().to_string(),
+    )
+}
+
+impl ServerCertVerifier for Check {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -94,7 +133,11 @@ impl ServerCertVerifier for AnyName {
             // The name is looked at last, when the chain has been found good.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
+            )) if self.any_name => Ok(ServerCertVerified::assertion()),
+            // The second, when one of the authorities has the right name and another key.
+            Err(Error::InvalidCertificate(
+                CertificateError::UnknownIssuer | CertificateError::BadSignature,
+            )) => Err(OtherError(Arc::new(self.untrusted.clone())).into()),
             verified => verified,
         }
     }

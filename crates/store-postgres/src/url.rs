@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
 use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 use url::Url;
@@ -88,6 +89,10 @@ impl FromStr for PostgresUrl {
                 passed_on.push(parameter);
             }
         }
+        if ours.tls == TlsMode::Require && ours.root_certificates.is_some() {
+            // As libpq has it: whoever names authorities wants them asked.
+            ours.tls = TlsMode::VerifyCa;
+        }
         let (passed_on, shown) = (passed_on.join("&"), shown.join("&"));
         url.set_query((!passed_on.is_empty()).then_some(&*passed_on));
         ours.text = url.to_string();
@@ -127,7 +132,11 @@ impl Parts {
                     }
                 }
             }
-            "sslrootcert" => self.root_certificates = Some(value.into()),
+            "sslrootcert" => {
+                let path = percent_decode_str(value).decode_utf8();
+                let path = path.map_err(|_| BadUrl("sslrootcert is not UTF-8"))?;
+                self.root_certificates = Some(PathBuf::from(&*path));
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -217,6 +226,13 @@ mod tests {
     }
 
     #[test]
+    fn whoever_names_authorities_has_them_asked() {
+        let url = parse("postgres://db/x?sslrootcert=/etc/our%20roots.pem&sslmode=require").unwrap();
+        assert_eq!(url.parts().root_certificates.as_deref(), Some("/etc/our roots.pem".as_ref()));
+        assert_eq!(url.parts().tls, TlsMode::VerifyCa);
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_refused() {
         for bad in [
             "jobs.db",
@@ -226,6 +242,7 @@ mod tests {
             "postgres://db/x?schema=1a",
             "postgres://db/x?prepare=maybe",
             "postgres://db/x?sslmode=sometimes",
+            "postgres://db/x?sslrootcert=%ff",
             "postgres://db/x?no_such_parameter=1",
         ] {
             assert!(parse(bad).is_err(), "{bad}");

@@ -3,10 +3,12 @@
 //!
 //! It keeps what it commits (`fsync` and `full_page_writes` are on), so that a test may kill it.
 
+mod certificates;
 mod guard;
 mod programs;
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,8 +20,11 @@ use tokio::sync::OnceCell;
 use crate::eventually::eventually;
 use crate::harness::Process;
 use crate::ports::free_port;
+use certificates::Authorities;
 use guard::Guard;
 use programs::Programs;
+
+pub use certificates::SERVER_NAME;
 
 /// The superuser that a test connects as.
 const USER: &str = "steadfast";
@@ -31,6 +36,8 @@ const CONNECTIONS_MAX: usize = 300;
 const STARTS_MAX: usize = 5;
 /// How long a killed server may take to be gone.
 const GONE_WITHIN: Duration = Duration::from_secs(30);
+/// Who is let in by a server that takes nobody without TLS, nor without a password.
+const TLS_ONLY: &str = "hostssl all all 127.0.0.1/32 scram-sha-256\n";
 /// What the server logs when it takes connections, after a recovery too.
 const READY: &str = "database system is ready to accept connections";
 /// What it logs when its port is taken.
@@ -49,6 +56,7 @@ pub struct Cluster {
     port: u16,
     password: String,
     schemas: AtomicUsize,
+    authorities: Option<Authorities>,
 }
 
 impl Cluster {
@@ -65,6 +73,25 @@ impl Cluster {
     /// # Panics
     /// As [`shared`](Self::shared).
     pub async fn start() -> Self {
+        Self::prepare(|_, _| None).await
+    }
+
+    /// As [`start`](Self::start), but whoever connects without TLS is refused. The server's certificate is for
+    /// [`SERVER_NAME`] and nothing else.
+    ///
+    /// # Panics
+    /// Also when there is no `openssl` to make certificates with.
+    pub async fn start_with_tls_only() -> Self {
+        Self::prepare(|programs, dir| {
+            fs::write(dir.join("data/pg_hba.conf"), TLS_ONLY).expect("who is let in can be written");
+            let settings = fs::OpenOptions::new().append(true).open(dir.join("data/postgresql.conf"));
+            settings.and_then(|mut file| file.write_all(b"ssl = on\n")).expect("its settings can be written");
+            Some(certificates::create(programs, dir))
+        })
+        .await
+    }
+
+    async fn prepare(set_up: impl FnOnce(&Programs, &Path) -> Option<Authorities>) -> Self {
         let programs = Programs::find();
         let dir = tempfile::Builder::new().prefix("steadfast-postgres-").tempdir();
         // The guard removes it: a test program that is killed cannot.
@@ -73,9 +100,10 @@ impl Cluster {
         let password = format!("{:032x}", rand::random::<u128>());
         programs.hand_over(&dir);
         create(&programs, &dir, &password);
+        let authorities = set_up(&programs, &dir);
         let (server, port) = start_on_a_free_port(&programs, &dir).await;
         let schemas = AtomicUsize::new(0);
-        Self { _guard: guard, server, programs, dir, port, password, schemas }
+        Self { _guard: guard, server, programs, dir, port, password, schemas, authorities }
     }
 
     /// Where it listens, on the loopback address.
@@ -92,6 +120,28 @@ impl Cluster {
     pub fn url_through(&self, port: u16) -> String {
         let Self { password, .. } = self;
         format!("postgres://{USER}:{password}@127.0.0.1:{port}/{DATABASE}")
+    }
+
+    /// The same by the name that its certificate has, or that it should have: no resolver is asked.
+    pub fn url_by_name(&self, name: &str) -> String {
+        let Self { port, password, .. } = self;
+        format!("postgres://{USER}:{password}@{name}:{port}/{DATABASE}?hostaddr=127.0.0.1")
+    }
+
+    /// The file with the certificate of the authority that signed the server's.
+    ///
+    /// # Panics
+    /// When it is not [with TLS only](Self::start_with_tls_only).
+    pub fn right_authority(&self) -> &Path {
+        &self.authorities.as_ref().expect("this cluster has certificates").right
+    }
+
+    /// The file with the certificate of an authority that has the same name and another key.
+    ///
+    /// # Panics
+    /// When it is not [with TLS only](Self::start_with_tls_only).
+    pub fn wrong_authority(&self) -> &Path {
+        &self.authorities.as_ref().expect("this cluster has certificates").wrong
     }
 
     /// The name of a schema that nobody else uses. Nothing is there yet: a store makes it.
@@ -171,12 +221,12 @@ fn create(programs: &Programs, dir: &Path, password: &str) {
     let mut command = programs.command("initdb", dir);
     command.args(["--pgdata=data", "--no-sync", "--locale=C", "--encoding=UTF8", "--auth=scram-sha-256"]);
     command.args([format!("--username={USER}"), "--pwfile=password".to_owned()]);
-    run(command);
+    run(&mut command);
     fs::remove_file(&secret).expect("the password's file is ours");
 }
 
 /// Runs a program that must succeed.
-fn run(mut command: Command) {
+fn run(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {complaint}");
