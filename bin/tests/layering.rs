@@ -33,7 +33,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("testkit", &["queue", "client", "wire", "domain"]),
     ("models", &[]),
-    ("bench", &["client", "domain", "testkit", "wire"]),
+    ("bench", &["client", "domain", "queue", "store-postgres", "testkit", "wire"]),
 ];
 
 /// Outside crates that must not come near a pure one: no runtime, no clock, no randomness, no network.

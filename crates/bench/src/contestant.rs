@@ -49,6 +49,11 @@ impl Contestant {
         Self { name: "sqlite".to_owned(), kind: Kind::Steadfast(Keep::Sqlite), ..Self::bare() }
     }
 
+    /// Steadfast on the PostgreSQL schema with this URL.
+    pub(crate) fn postgres(url: String) -> Self {
+        Self { name: "postgres".to_owned(), kind: Kind::Steadfast(Keep::Postgres(url)), ..Self::bare() }
+    }
+
     /// With one more of the server's flags.
     pub(crate) fn flag(mut self, flag: &'static str, value: impl ToString) -> Self {
         self.flags.push((flag, value.to_string()));

@@ -13,6 +13,7 @@
 mod bare;
 mod contestant;
 mod error;
+mod in_process;
 mod load;
 mod machine;
 mod options;

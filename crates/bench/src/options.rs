@@ -52,12 +52,22 @@ pub(crate) enum Scenarios {
         #[command(flatten)]
         size: Size,
     },
+    /// The store on PostgreSQL in this process against raw statements, and claims with many terminal jobs (8 min)
+    Postgres {
+        #[command(flatten)]
+        size: Size,
+    },
+    /// Submits and cycles of one, two and three servers on one PostgreSQL schema (9 min)
+    Replicas {
+        #[command(flatten)]
+        size: Size,
+    },
 }
 
 /// How much is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
 pub(crate) struct Size {
-    /// With 1 M jobs queued and, for the start, 5 M terminal ones, instead of a tenth
+    /// With 1 M jobs queued and 5 M terminal ones, instead of a tenth
     #[arg(long)]
     pub(crate) full: bool,
 }

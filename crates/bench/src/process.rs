@@ -1,4 +1,5 @@
 use std::fs;
+use std::iter::Sum;
 use std::time::Duration;
 
 use crate::error::BenchError;
@@ -37,6 +38,15 @@ impl Usage {
     /// That many times as much.
     pub(crate) fn scaled(self, factor: f64) -> Self {
         Self { cpu: self.cpu.mul_f64(factor), sleeps: (self.sleeps as f64 * factor).round() as u64 }
+    }
+}
+
+impl Sum for Usage {
+    fn sum<I: Iterator<Item = Self>>(usages: I) -> Self {
+        usages.fold(Self::default(), |sum, usage| Self {
+            cpu: sum.cpu + usage.cpu,
+            sleeps: sum.sleeps + usage.sleeps,
+        })
     }
 }
 

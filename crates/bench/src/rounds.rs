@@ -49,6 +49,8 @@ pub(crate) struct Goal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) enum Unit {
     Ratio,
+    /// How many times as long.
+    Times,
     Milliseconds,
     Seconds,
     Bytes,
@@ -60,7 +62,7 @@ impl Unit {
     /// How it is written after a figure.
     pub(crate) const fn symbol(self) -> &'static str {
         match self {
-            Self::Ratio => "",
+            Self::Ratio | Self::Times => "",
             Self::Milliseconds => " ms",
             Self::Seconds => " s",
             Self::Bytes => " B",
@@ -92,7 +94,7 @@ impl Verdict {
             return Self::None(format!("{} rounds are too few", figures.len()));
         }
         let apart = spread.upper - spread.lower;
-        if goal.unit == Unit::Ratio && apart > QUARTILES_MAX {
+        if matches!(goal.unit, Unit::Ratio | Unit::Times) && apart > QUARTILES_MAX {
             return Self::None(format!("the quartiles are {apart:.2} apart"));
         }
         let good = |bound: f64| match goal.unit {
@@ -114,6 +116,7 @@ mod tests {
     use super::*;
 
     const RATIO: Goal = Goal { what: "a ratio", unit: Unit::Ratio, at_least: 0.7, aim: 0.85 };
+    const TIMES: Goal = Goal { what: "times", unit: Unit::Times, at_least: 1.2, aim: 1.0 };
     const TIME: Goal = Goal { what: "a time", unit: Unit::Milliseconds, at_least: 100.0, aim: 20.0 };
 
     #[test]
@@ -130,6 +133,9 @@ mod tests {
         assert_eq!(of(&RATIO, 0.9), Verdict::AimReached);
         assert_eq!(of(&RATIO, 0.75), Verdict::Reached);
         assert_eq!(of(&RATIO, 0.69), Verdict::Missed);
+        assert_eq!(of(&TIMES, 0.9), Verdict::AimReached);
+        assert_eq!(of(&TIMES, 1.1), Verdict::Reached);
+        assert_eq!(of(&TIMES, 1.3), Verdict::Missed);
         assert_eq!(of(&TIME, 10.0), Verdict::AimReached);
         assert_eq!(of(&TIME, 90.0), Verdict::Reached);
         assert_eq!(of(&TIME, 101.0), Verdict::Missed);
@@ -142,6 +148,7 @@ mod tests {
         assert!(none(Verdict::of(&RATIO, &[0.9; 9], false, 0.021)));
         let wide = [0.8, 0.8, 0.8, 0.8, 0.9, 0.95, 0.95, 0.95, 0.95];
         assert!(none(Verdict::of(&RATIO, &wide, false, 0.0)));
+        assert!(none(Verdict::of(&TIMES, &wide, false, 0.0)));
         assert_eq!(Verdict::of(&TIME, &[5.0], true, 0.0), Verdict::AimReached);
         assert_eq!(Verdict::of(&TIME, &wide.map(|ms| ms * 10.0), false, 0.0), Verdict::AimReached);
     }

@@ -3,11 +3,14 @@
 mod backlog;
 mod body;
 mod cycle;
+mod database;
 mod drain;
 mod idle;
 mod latency;
 mod overload;
+mod postgres;
 mod queue;
+mod replicas;
 mod start;
 mod submit;
 
@@ -41,6 +44,8 @@ pub(crate) async fn run(scenarios: &Scenarios, options: &Options) -> Result<(), 
         Scenarios::Idle => idle::measure(&bench, &mut findings).await,
         Scenarios::Backlog { size } => backlog::measure(&bench, size.full, &mut findings).await,
         Scenarios::Start { size } => start::measure(&bench, size.full, &mut findings).await,
+        Scenarios::Postgres { size } => postgres::measure(&bench, size.full, &mut findings).await,
+        Scenarios::Replicas { size } => replicas::measure(&bench, size.full, &mut findings).await,
     };
     // What was found before a measurement failed is shown, too.
     findings.publish(&bench.machine, options.json.as_deref())?;
@@ -55,7 +60,9 @@ async fn all(bench: &Bench<'_>, full: bool, findings: &mut Findings) -> Result<(
     latency::measure(bench, findings).await?;
     idle::measure(bench, findings).await?;
     backlog::measure(bench, full, findings).await?;
-    start::measure(bench, full, findings).await
+    start::measure(bench, full, findings).await?;
+    postgres::measure(bench, full, findings).await?;
+    replicas::measure(bench, full, findings).await
 }
 
 impl Bench<'_> {

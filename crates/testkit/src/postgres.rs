@@ -5,6 +5,7 @@
 
 mod certificates;
 mod guard;
+mod plans;
 mod programs;
 
 use std::fs;
@@ -22,6 +23,7 @@ use crate::harness::Process;
 use crate::ports::free_port;
 use certificates::Authorities;
 use guard::Guard;
+pub use plans::{Plans, explained};
 use programs::Programs;
 
 pub use certificates::SERVER_NAME;

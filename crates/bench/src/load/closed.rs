@@ -28,10 +28,21 @@ pub(crate) async fn run(
     expected: &'static [u16],
     closed: Closed,
 ) -> Result<Measured, BenchError> {
-    let failed = || BenchError::io(format!("a closed loop against {}", target.address));
+    run_across(&[target], request, expected, closed).await
+}
+
+/// Runs it against all of these, the connections spread evenly.
+pub(crate) async fn run_across(
+    targets: &[Target],
+    request: &Request,
+    expected: &'static [u16],
+    closed: Closed,
+) -> Result<Measured, BenchError> {
+    let addresses: Vec<_> = targets.iter().map(|target| target.address).collect();
+    let failed = || BenchError::io(format!("a closed loop against {addresses:?}"));
     let mut open = Vec::with_capacity(closed.connections);
-    for _ in 0..closed.connections {
-        open.push(Connection::open(target.address).await.map_err(failed())?);
+    for address in addresses.iter().cycle().take(closed.connections) {
+        open.push(Connection::open(*address).await.map_err(failed())?);
     }
     let from = Instant::now() + closed.warm_up;
     let until = from + closed.measure;
@@ -41,9 +52,9 @@ pub(crate) async fn run(
         loops.spawn(send_until(connection, request.clone(), from, until, expected, Arc::clone(&tally)));
     }
     sleep_until(from).await;
-    let (before, counted_from) = (Usage::of(target.process)?, Instant::now());
+    let (before, counted_from) = (usage_of(targets)?, Instant::now());
     sleep_until(until).await;
-    let (after, time) = (Usage::of(target.process)?, counted_from.elapsed());
+    let (after, time) = (usage_of(targets)?, counted_from.elapsed());
     while let Some(ended) = loops.join_next().await {
         ended.map_err(io::Error::other).and_then(|ended| ended).map_err(failed())?;
     }
@@ -52,6 +63,11 @@ pub(crate) async fn run(
     // lies at most a turn of this thread.
     let usage = after.since(before).scaled(closed.measure.as_secs_f64() / time.as_secs_f64());
     Ok(Measured { time: closed.measure, tally, usage, unanswered: 0 })
+}
+
+/// What the processes of all targets have used.
+fn usage_of(targets: &[Target]) -> Result<Usage, BenchError> {
+    targets.iter().map(|target| Usage::of(target.process)).sum()
 }
 
 async fn send_until(
@@ -95,6 +111,12 @@ mod tests {
         let request = Request::post_keyed("/v1/jobs", r#"{"kind":"echo","payload":{}}"#);
         let found = run(target, &request, &[202], closed).await.unwrap();
         assert!(found.with_only("submits", &[202]).unwrap().rate(202) > 0.0);
+
+        let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let targets = [target, Target { address: other.local_addr().unwrap(), ..target }];
+        server.spawn(async { axum::serve(other, axum::Router::new()).await });
+        let found = run_across(&targets, &request, &[202, 404], closed).await.unwrap();
+        assert!(found.rate(202) > 0.0 && found.rate(404) > 0.0, "both are loaded");
 
         let refused = Request::post("/v1/jobs", r#"{"kind":"echo"}"#);
         let found = run(target, &refused, &[202], closed).await.unwrap();

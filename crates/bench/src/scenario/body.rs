@@ -10,6 +10,9 @@ macro_rules! payload {
     };
 }
 
+/// The payload alone.
+pub(super) const PAYLOAD: &str = payload!();
+
 /// A job that does not become due in a run: it waits for a day. What a submit costs is then not mixed with
 /// what running the job costs.
 pub(super) const LATER: &str = concat!(r#"{"kind":"echo","delay_ms":86400000,"payload":"#, payload!(), "}");

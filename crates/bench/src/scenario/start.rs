@@ -7,7 +7,7 @@ use std::time::Duration;
 use steadfast_testkit::harness::Signal;
 
 use super::queue::{Queue, fill};
-use super::submit::{ACCEPTED, PATH, roomy};
+use super::submit::{ACCEPTED, PATH, keeping_all, roomy};
 use super::{Bench, body};
 use crate::contestant::{Contestant, Running};
 use crate::error::BenchError;
@@ -64,12 +64,8 @@ pub(crate) async fn measure(
     Ok(())
 }
 
-/// Keeps every job, however many there are.
 fn contestant() -> Contestant {
-    roomy(Contestant::sqlite())
-        .flag("--retention", "365d")
-        .flag("--retention-jobs", 1_000_000_000)
-        .flag("--retention-bytes", "100GiB")
+    keeping_all(roomy(Contestant::sqlite()))
 }
 
 /// Fills a store in `dir`, which is kept: filling a large one takes minutes.

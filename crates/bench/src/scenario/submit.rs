@@ -55,6 +55,14 @@ pub(super) fn roomy(contestant: Contestant) -> Contestant {
     contestant.flag("--capacity", CAPACITY).flag("--capacity-bytes", CAPACITY_BYTES)
 }
 
+/// Keeps every job that has ended.
+pub(super) fn keeping_all(contestant: Contestant) -> Contestant {
+    contestant
+        .flag("--retention", "365d")
+        .flag("--retention-jobs", 1_000_000_000)
+        .flag("--retention-bytes", "100GiB")
+}
+
 /// Adds the figures of all rounds.
 pub(crate) async fn measure(bench: &Bench<'_>, findings: &mut Findings) -> Result<(), BenchError> {
     ceiling_answers_alike(bench).await?;

@@ -1,0 +1,56 @@
+//! What the server does for a claim, and that ended jobs do not change it.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod given;
+
+use given::{Given, NEVER, boot, claim, echo};
+use steadfast_domain::NewJob;
+use steadfast_queue::JobStore;
+use steadfast_queue::store::{End, Settlement, StoreLimits, Submission};
+use steadfast_store_postgres::PostgresStore;
+use steadfast_testkit::postgres::{Cluster, Plans, explained};
+use tokio::time::Instant;
+
+/// Jobs of each claim that is looked at, and those that wait.
+const CLAIMED: usize = 10;
+const WAITING: usize = 100;
+/// Enough for their index to be a level deeper.
+const ENDED: usize = 5_000;
+/// Submitted and settled at once.
+const BATCH: usize = 1_000;
+
+async fn submit_all(store: &PostgresStore, count: usize) {
+    let jobs: Vec<NewJob> = vec![echo(); count];
+    store.submit(Submission { jobs, key: None, give_up_at: Instant::now() + NEVER }).await.unwrap();
+}
+
+/// Claims and settles; returns what the server did for the claim.
+async fn run(store: &PostgresStore, cluster: &Cluster, count: usize) -> Plans {
+    let (claimed, plans) = cluster.plans_of(claim(store, &boot(), count, NEVER)).await;
+    assert_eq!(claimed.len(), count);
+    let ends = claimed.into_iter().map(|one| Settlement { id: one.id, end: End::Completed { result: None } });
+    assert!(store.settle(ends.collect()).await.unwrap().iter().all(Result::is_ok));
+    plans
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_walks_the_index_of_ready_jobs_however_many_have_ended() {
+    let cluster = Cluster::shared().await;
+    let given = Given::at(explained(&cluster.new_schema()), StoreLimits::default());
+    let store = given.open().await;
+    submit_all(&store, WAITING).await;
+    let with_none = run(&store, cluster, CLAIMED).await;
+    for _ in 0..ENDED / BATCH {
+        submit_all(&store, BATCH).await;
+        run(&store, cluster, BATCH).await;
+    }
+    let with_many = run(&store, cluster, CLAIMED).await;
+
+    let shapes = &with_many.shapes;
+    assert!(shapes.iter().any(|shape| shape.contains("Index Scan bystanders waiting")), "{shapes:#?}");
+    assert!(!shapes.iter().any(|shape| shape.contains("Seq Scan jobs")), "{shapes:#?}");
+    assert_eq!(with_none.shapes, with_many.shapes);
+    // A deeper index is a page more for each job that is looked up in it; the jobs' order is the claim's.
+    assert!(with_many.pages < 2 * with_none.pages, "{} pages, then {}", with_none.pages, with_many.pages);
+    store.close(Instant::now() + NEVER).await.unwrap();
+}
