@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::thread;
 
 use prometheus::Registry;
+use steadfast_queue::metrics::StoreMetrics;
 use steadfast_queue::store::{QueueSpec, StoreError, StoreLimits};
 use steadfast_queue::{JobStore, MemoryStore};
-use steadfast_store_postgres::{PostgresConfig, PostgresMetrics, PostgresStore};
-use steadfast_store_sqlite::{SqliteConfig, SqliteMetrics, SqliteStore};
+use steadfast_store_postgres::{PostgresConfig, PostgresStore};
+use steadfast_store_sqlite::{SqliteConfig, SqliteStore};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -74,12 +75,12 @@ pub(crate) fn open(
         StoreUrl::Memory => Arc::new(MemoryStore::new(limits)),
         StoreUrl::Sqlite(path) => {
             let config = SqliteConfig { path: path.clone(), limits };
-            Arc::new(SqliteStore::open(config, SqliteMetrics::register(registry)?)?)
+            Arc::new(SqliteStore::open(config, StoreMetrics::register(registry)?)?)
         }
         StoreUrl::Postgres(url) => {
             let listen_url = settings.postgres_listen_url.clone();
             let config = PostgresConfig { url: url.clone(), listen_url, limits };
-            let metrics = PostgresMetrics::register(registry)?;
+            let metrics = StoreMetrics::register(registry)?;
             Arc::new(runtime.block_on(PostgresStore::open(config, metrics))?)
         }
     })

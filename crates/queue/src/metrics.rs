@@ -1,5 +1,5 @@
-//! What admission and the pool count, under the names of API.md, "Metrics". Labels are bounded: a queue or
-//! kind that no configuration names is counted as [`OTHER`].
+//! What admission, the pool and the durable stores count, under the names of API.md, "Metrics". Labels are
+//! bounded: a queue or kind that no configuration names is counted as [`OTHER`].
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
@@ -108,6 +108,35 @@ impl PoolMetrics {
     }
 }
 
+/// What a durable store tells about its transactions. Clones share their counts.
+#[derive(Debug, Clone)]
+pub struct StoreMetrics {
+    /// `steadfast_store_commit_seconds`: time a commit takes, its sync included.
+    pub commit_seconds: Histogram,
+    /// `steadfast_store_batch_jobs`: jobs and operations that share a commit, a claim as the most it may take.
+    pub batch_jobs: Histogram,
+}
+
+impl StoreMetrics {
+    /// Registers them; an error when `registry` has one of them already.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            commit_seconds: histogram(
+                registry,
+                "steadfast_store_commit_seconds",
+                "Time a commit takes, its sync included.",
+                prometheus::exponential_buckets(0.000_05, 2.5, 12)?,
+            )?,
+            batch_jobs: histogram(
+                registry,
+                "steadfast_store_batch_jobs",
+                "Jobs and operations that share a commit, a claim as the most it may take.",
+                prometheus::exponential_buckets(1.0, 2.0, 12)?,
+            )?,
+        })
+    }
+}
+
 fn counters(
     registry: &Registry,
     name: &str,
@@ -120,7 +149,16 @@ fn counters(
 }
 
 fn seconds(registry: &Registry, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
-    let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()))?;
+    histogram(registry, name, help, SECONDS.to_vec())
+}
+
+fn histogram(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    buckets: Vec<f64>,
+) -> Result<Histogram, prometheus::Error> {
+    let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?;
     registry.register(Box::new(histogram.clone()))?;
     Ok(histogram)
 }

@@ -1,6 +1,7 @@
 //! The seam that every store implements: [`JobStore`], and the values that cross it.
 
 mod claim;
+pub mod columns;
 mod error;
 mod hint;
 mod limits;

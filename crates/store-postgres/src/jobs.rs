@@ -1,11 +1,12 @@
 //! Writing the rows of jobs: new ones, changed ones, and their places among those that wait.
 
 use steadfast_domain::{Invalid, Job, JobState, Timestamp};
+use steadfast_queue::store::columns::{write_errors, write_history, write_retry, write_tags};
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use crate::error::Failure;
-use crate::row::{Stored, uuid, write_errors, write_history, write_retry, write_tags};
+use crate::row::{Stored, uuid};
 use crate::session::{Session, Sql};
 
 /// The columns of jobs just accepted.

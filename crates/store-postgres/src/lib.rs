@@ -33,7 +33,6 @@ mod keys;
 mod lane;
 mod link;
 mod loaded;
-mod metrics;
 mod migrate;
 mod publisher;
 mod queues;
@@ -55,7 +54,6 @@ mod url;
 mod writer;
 
 pub use error::OpenError;
-pub use metrics::PostgresMetrics;
 pub use store::{PostgresConfig, PostgresStore};
 pub use tls::TlsError;
 pub use url::{BadUrl, PostgresUrl};

@@ -1,13 +1,12 @@
 //! How a job is written into rows and read back.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use steadfast_domain::{
-    AttemptTimeout, Backoff, Change, Fence, IdempotencyToken, Invalid, Job, JobError, JobId, JobState,
-    KindName, Priority, QueueName, RawJson, RetryPolicy, Tags, Tenant, Timestamp, TraceParent, UniqueKey,
-    Version,
+    AttemptTimeout, Change, Fence, IdempotencyToken, Invalid, Job, JobId, JobState, KindName, Priority,
+    QueueName, RawJson, Tenant, Timestamp, TraceParent, UniqueKey, Version,
 };
+use steadfast_queue::store::columns::{read_errors, read_history, read_retry, read_tags};
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 use uuid::Uuid;
@@ -153,7 +152,7 @@ pub(crate) fn read(row: &Row) -> Result<Stored, Failure> {
         trace: optional(row, 16, TraceParent::new)?,
         state: numbered(row.try_get(17)?, &JobState::ALL)?,
         version,
-        history: read_history(id, version, history).ok_or_else(|| Invalid::new("not a history"))?,
+        history: read_history(id, version, history)?,
         attempt: row.try_get::<_, i32>(20)? as u32,
         interruptions: row.try_get::<_, i32>(21)? as u32,
         run_at: time(row, 22)?,
@@ -230,100 +229,4 @@ pub(crate) fn uuid(id: JobId) -> Uuid {
 /// A job's id out of a column.
 pub(crate) fn job_id(uuid: Uuid) -> JobId {
     JobId::from_u128(uuid.as_u128())
-}
-
-/// Bytes of one change in a history: the state, then the time. Its version follows from its place, since
-/// the last one's is the job's.
-const CHANGE_BYTES: usize = 9;
-
-/// A job's history as one column.
-pub(crate) fn write_history(history: &[Change]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(history.len() * CHANGE_BYTES);
-    for change in history {
-        bytes.push(change.state as u8);
-        bytes.extend(change.at.unix_ms().to_be_bytes());
-    }
-    bytes
-}
-
-fn read_history(id: JobId, newest: Version, bytes: &[u8]) -> Option<Vec<Change>> {
-    let (changes, rest) = bytes.as_chunks::<CHANGE_BYTES>();
-    let first = (newest.0 + 1).checked_sub(changes.len() as u64).filter(|_| rest.is_empty())?;
-    let change = |(place, [state, at @ ..]): (u64, &[u8; CHANGE_BYTES])| {
-        Some(Change {
-            id,
-            version: Version(first + place),
-            state: *JobState::ALL.get(usize::from(*state))?,
-            at: Timestamp::from_unix_ms(i64::from_be_bytes(*at)),
-        })
-    };
-    (0..).zip(changes).map(change).collect()
-}
-
-/// A job's errors as one column; none when there are none.
-pub(crate) fn write_errors(errors: &[JobError]) -> Result<Option<String>, Invalid> {
-    let rows: Vec<_> = errors.iter().map(|e| (e.attempt, e.at.unix_ms(), &e.code, &e.message)).collect();
-    write_json((!rows.is_empty()).then_some(&rows))
-}
-
-fn read_errors(text: &str) -> Result<Vec<JobError>, Invalid> {
-    let rows: Vec<(u32, i64, String, String)> = read_json(text)?;
-    let error =
-        |(attempt, at, code, message)| JobError { attempt, at: Timestamp::from_unix_ms(at), code, message };
-    Ok(rows.into_iter().map(error).collect())
-}
-
-/// A retry policy as one column; none for the default.
-pub(crate) fn write_retry(retry: &RetryPolicy) -> Result<Option<String>, Invalid> {
-    let millis = |d: Duration| d.as_millis() as u64;
-    let row = (
-        retry.max_attempts(),
-        retry.backoff().as_str(),
-        millis(retry.initial()),
-        millis(retry.max()),
-        retry.jitter(),
-    );
-    write_json((*retry != RetryPolicy::DEFAULT).then_some(&row))
-}
-
-fn read_retry(text: &str) -> Result<RetryPolicy, Invalid> {
-    let (max_attempts, backoff, initial, max, jitter): (u32, String, u64, u64, f64) = read_json(text)?;
-    RetryPolicy::DEFAULT
-        .with_max_attempts(max_attempts)?
-        .with_backoff(Backoff::parse(&backoff)?)
-        .with_initial(Duration::from_millis(initial))?
-        .with_max(Duration::from_millis(max))?
-        .with_jitter(jitter)
-}
-
-/// Tags as one column; none when there are none.
-pub(crate) fn write_tags(tags: &Tags) -> Result<Option<String>, Invalid> {
-    write_json((!tags.as_map().is_empty()).then(|| tags.as_map()))
-}
-
-fn read_tags(text: &str) -> Result<Tags, Invalid> {
-    Tags::new(read_json::<BTreeMap<String, String>>(text)?)
-}
-
-fn write_json<T: serde::Serialize>(value: Option<&T>) -> Result<Option<String>, Invalid> {
-    value.map(serde_json::to_string).transpose().map_err(|e| Invalid::new(e.to_string()))
-}
-
-fn read_json<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Invalid> {
-    serde_json::from_str(text).map_err(|e| Invalid::new(e.to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_retry_policy_is_read_back_to_the_last_bit() {
-        let policy = RetryPolicy::DEFAULT.with_max_attempts(7).unwrap();
-        for n in 1..1_000_u32 {
-            let written = policy.with_jitter(f64::from(n).recip().sqrt()).unwrap();
-            let text = write_retry(&written).unwrap().unwrap();
-            assert_eq!(read_retry(&text).unwrap(), written, "{text}");
-        }
-    }
 }

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use steadfast_domain::{Change, Job, JobId, JobIds, QueueName};
 use steadfast_queue::JobStore;
+use steadfast_queue::metrics::StoreMetrics;
 use steadfast_queue::store::{
     Cancel, ClaimLost, ClaimRequest, Claimed, Durability, Hint, ListQuery, Page, QueueSpec, QueueStatus,
     Renewal, Renewed, Settlement, StoreError, StoreLimits, Submission, SubmitError, Submitted, Upkeep,
@@ -28,7 +29,7 @@ use crate::submit::{self, Submit, Submitting};
 use crate::tallies::Seat;
 use crate::url::PostgresUrl;
 use crate::writer::{Outcome, Writer};
-use crate::{OpenError, PostgresMetrics, loaded, migrate, queues, retention, settle, telling, upkeep};
+use crate::{OpenError, loaded, migrate, queues, retention, settle, telling, upkeep};
 
 /// What a [`PostgresStore`] needs to know.
 #[derive(Debug, Clone)]
@@ -93,7 +94,7 @@ fn with_writes(reads: &[&[&'static Sql]]) -> Vec<&'static Sql> {
 impl PostgresStore {
     /// Connects, brings the schema up to date, and starts one task for each connection, on the runtime that this
     /// is called on.
-    pub async fn open(config: PostgresConfig, metrics: PostgresMetrics) -> Result<Self, OpenError> {
+    pub async fn open(config: PostgresConfig, metrics: StoreMetrics) -> Result<Self, OpenError> {
         let PostgresConfig { url, listen_url, limits } = config;
         let connector = Connector::new(url.clone())?;
         let listener = listen_url
@@ -119,7 +120,7 @@ impl PostgresStore {
         listener: Connector,
         shared: Arc<Shared>,
         publisher: Arc<Publisher>,
-        metrics: PostgresMetrics,
+        metrics: StoreMetrics,
         ends: Writer,
     ) -> Result<Self, OpenError> {
         let (closing, silence) = (CancellationToken::new(), CancellationToken::new());

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use futures_util::future::join3;
 use steadfast_domain::Timestamp;
+use steadfast_queue::metrics::StoreMetrics;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_postgres::types::Type;
 
 use crate::changes::Changes;
 use crate::error::{Failure, Fault};
 use crate::link::Link;
-use crate::metrics::PostgresMetrics;
 use crate::publisher::Publisher;
 use crate::session::{Session, Sql};
 use crate::tallies::Seat;
@@ -78,7 +78,7 @@ pub(crate) struct Writer {
     seat: Seat,
     begin: String,
     publisher: Arc<Publisher>,
-    metrics: PostgresMetrics,
+    metrics: StoreMetrics,
 }
 
 /// Times that a transaction is begun again because another stood in its way.
@@ -103,7 +103,7 @@ pub(crate) const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '10s'; SET 
      SET LOCAL jit = off";
 
 impl Writer {
-    pub(crate) fn new(link: Link, seat: Seat, publisher: Arc<Publisher>, metrics: PostgresMetrics) -> Self {
+    pub(crate) fn new(link: Link, seat: Seat, publisher: Arc<Publisher>, metrics: StoreMetrics) -> Self {
         // One transaction of a seat at a time, even over a lost connection: whoever comes after waits until
         // the server has ended the one before.
         let begin = format!("{BEGIN}; SELECT pg_advisory_xact_lock({})", seat.number);

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use prometheus::Registry;
 use steadfast_queue::JobStore;
+use steadfast_queue::metrics::StoreMetrics;
 use steadfast_queue::store::StoreLimits;
-use steadfast_store_postgres::{PostgresConfig, PostgresMetrics, PostgresStore};
+use steadfast_store_postgres::{PostgresConfig, PostgresStore};
 use steadfast_testkit::conformance::Bench;
 use steadfast_testkit::postgres::Cluster;
 
@@ -21,7 +22,7 @@ impl Bench for Schema {
         let cluster = Cluster::shared().await;
         let url = self.0.get_or_insert_with(|| cluster.new_schema()).parse().unwrap();
         let config = PostgresConfig { url, listen_url: None, limits };
-        let metrics = PostgresMetrics::register(&Registry::new()).unwrap();
+        let metrics = StoreMetrics::register(&Registry::new()).unwrap();
         Arc::new(PostgresStore::open(config, metrics).await.unwrap())
     }
 }

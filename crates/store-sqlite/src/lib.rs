@@ -42,7 +42,6 @@ mod load;
 mod lock;
 mod log;
 mod memory;
-mod metrics;
 mod queues;
 mod read;
 mod ready;
@@ -64,5 +63,4 @@ mod writer;
 pub use error::OpenError;
 #[cfg(feature = "failpoints")]
 pub use failpoints::FAILPOINTS;
-pub use metrics::SqliteMetrics;
 pub use store::{SqliteConfig, SqliteStore};

@@ -6,6 +6,7 @@ use std::thread;
 use async_trait::async_trait;
 use steadfast_domain::{Change, Job, JobId, QueueName};
 use steadfast_queue::JobStore;
+use steadfast_queue::metrics::StoreMetrics;
 use steadfast_queue::store::{
     Cancel, ClaimLost, ClaimRequest, Claimed, Durability, HINTS_MAX, Hint, ListQuery, Page, QueueSpec,
     QueueStatus, Renewal, Renewed, Settlement, StoreError, StoreLimits, Submission, SubmitError, Submitted,
@@ -23,7 +24,7 @@ use crate::read::{self, Readers};
 use crate::reserve::Reserve;
 use crate::room::Room;
 use crate::writer::Writer;
-use crate::{OpenError, SqliteMetrics, file_system};
+use crate::{OpenError, file_system};
 
 /// What a [`SqliteStore`] needs to know.
 #[derive(Debug, Clone)]
@@ -53,7 +54,7 @@ pub struct SqliteStore {
 impl SqliteStore {
     /// Opens the file, takes its lock, brings its schema up to date, takes back the jobs of a process that
     /// did not stop in order, and starts the writer. Blocks, for about half a second with a million waiting jobs.
-    pub fn open(config: SqliteConfig, metrics: SqliteMetrics) -> Result<Self, OpenError> {
+    pub fn open(config: SqliteConfig, metrics: StoreMetrics) -> Result<Self, OpenError> {
         let SqliteConfig { path, limits } = config;
         file_system::check(&path)?;
         let lock = Lock::take(&path)?;
@@ -71,7 +72,7 @@ impl SqliteStore {
     fn start(
         path: PathBuf,
         limits: StoreLimits,
-        metrics: SqliteMetrics,
+        metrics: StoreMetrics,
         opened: Opened,
         reserve: Reserve,
         lock: Lock,
@@ -246,7 +247,7 @@ mod tests {
         let lock = Lock::take(&path).unwrap();
         let opened = load::open(&path, &limits).unwrap();
         opened.connection.pragma_update(None, "max_page_count", pages).unwrap();
-        let metrics = SqliteMetrics::register(&Registry::new()).unwrap();
+        let metrics = StoreMetrics::register(&Registry::new()).unwrap();
         let reserve = Reserve::find(&path);
         SqliteStore::start(path, limits, metrics, opened, reserve, lock).unwrap()
     }

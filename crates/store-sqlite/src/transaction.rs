@@ -3,13 +3,13 @@ use std::rc::Rc;
 use rusqlite::types::Value;
 use rusqlite::{OptionalExtension, Result, ToSql, params};
 use steadfast_domain::{Change, Event, Fence, Job, JobId, JobIds, JobState, Timestamp, Version};
-use steadfast_queue::store::{IdempotencyKey, StoreLimits};
+use steadfast_queue::store::{IdempotencyKey, StoreLimits, columns};
 
 use crate::effects::Effects;
 use crate::keys::{pack, scope_number};
 use crate::memory::{Entry, Memory};
 use crate::queues::QueueIndex;
-use crate::row::{self, Stored};
+use crate::row::{self, Stored, unwritable};
 use crate::statements::Statements;
 
 /// One transaction: what every operation reads, changes and leaves to be told after the commit.
@@ -131,13 +131,13 @@ impl<'t, 'c> Transaction<'t, 'c> {
             job.timeout.get().as_millis() as i64,
             job.deadline.map(Timestamp::unix_ms),
             job.max_wait.map(|wait| wait.as_millis() as i64),
-            row::write_retry(&job.retry)?,
+            columns::write_retry(&job.retry).map_err(unwritable)?,
             job.unique_key.as_ref().map(|key| key.as_str()),
             job.idempotency_key.as_ref().map(|key| key.as_str()),
             scope,
             fingerprint,
             key_job,
-            row::write_tags(&job.tags)?,
+            columns::write_tags(&job.tags).map_err(unwritable)?,
             job.trace.as_ref().map(|trace| trace.as_str()),
             job.payload_bytes as i64,
             job.payload.as_ref().map(|payload| payload.as_str()),
@@ -213,7 +213,7 @@ impl<'t, 'c> Transaction<'t, 'c> {
             entry.expires_at.map(Timestamp::unix_ms),
             job.payload_bytes as i64,
             entry.unique_hash.map(|hash| hash as i64),
-            row::write_history(&job.history),
+            columns::write_history(&job.history),
         ])?;
         Ok(())
     }
@@ -235,8 +235,8 @@ impl<'t, 'c> Transaction<'t, 'c> {
             job.started_at.map(Timestamp::unix_ms),
             settled.map(|(fence, _)| fence.0 as i64),
             settled.map(|(_, version)| version.0 as i64),
-            row::write_history(&job.history),
-            row::write_errors(&job.errors)?,
+            columns::write_history(&job.history),
+            columns::write_errors(&job.errors).map_err(unwritable)?,
             job.progress.as_ref().map(|json| json.as_str()),
             job.checkpoint.as_ref().map(|json| json.as_str()),
             job.result.as_ref().map(|json| json.as_str()),
@@ -257,8 +257,8 @@ impl<'t, 'c> Transaction<'t, 'c> {
             job.started_at.map(Timestamp::unix_ms),
             stored.settled.map(|(fence, _)| fence.0 as i64),
             stored.settled.map(|(_, version)| version.0 as i64),
-            row::write_history(&job.history),
-            row::write_errors(&job.errors)?,
+            columns::write_history(&job.history),
+            columns::write_errors(&job.errors).map_err(unwritable)?,
             job.progress.as_ref().map(|json| json.as_str()),
             job.checkpoint.as_ref().map(|json| json.as_str()),
             job.result.as_ref().map(|json| json.as_str()),

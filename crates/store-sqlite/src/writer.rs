@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
+use steadfast_queue::metrics::StoreMetrics;
 use steadfast_queue::store::{ClaimId, Hint, StoreLimits};
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
@@ -15,7 +16,6 @@ use crate::load::{self, Opened};
 use crate::lock::Lock;
 use crate::log::Log;
 use crate::memory::Memory;
-use crate::metrics::SqliteMetrics;
 use crate::reserve::Reserve;
 use crate::room::Room;
 use crate::schema;
@@ -33,7 +33,7 @@ pub(crate) struct Writer {
     pub(crate) limits: StoreLimits,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) hints: broadcast::Sender<Hint>,
-    pub(crate) metrics: SqliteMetrics,
+    pub(crate) metrics: StoreMetrics,
     pub(crate) health: Health,
     pub(crate) reserve: Reserve,
     pub(crate) room: Arc<Room>,

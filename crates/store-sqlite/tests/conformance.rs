@@ -6,8 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use prometheus::Registry;
 use steadfast_queue::JobStore;
+use steadfast_queue::metrics::StoreMetrics;
 use steadfast_queue::store::StoreLimits;
-use steadfast_store_sqlite::{SqliteConfig, SqliteMetrics, SqliteStore};
+use steadfast_store_sqlite::{SqliteConfig, SqliteStore};
 use steadfast_testkit::conformance::Bench;
 use tempfile::TempDir;
 
@@ -24,7 +25,7 @@ impl File {
 impl Bench for File {
     async fn open(&mut self, limits: StoreLimits) -> Arc<dyn JobStore> {
         let config = SqliteConfig { path: self.0.path().join("jobs.db"), limits };
-        let metrics = SqliteMetrics::register(&Registry::new()).unwrap();
+        let metrics = StoreMetrics::register(&Registry::new()).unwrap();
         Arc::new(SqliteStore::open(config, metrics).unwrap())
     }
 }

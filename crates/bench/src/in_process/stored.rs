@@ -4,11 +4,12 @@ use std::time::Duration;
 use prometheus::Registry;
 use steadfast_domain::{BootId, KindName, NewJob, QueueName, RawJson};
 use steadfast_queue::JobStore;
+use steadfast_queue::metrics::StoreMetrics;
 use steadfast_queue::store::{
     ClaimId, ClaimRequest, Claimed, End, Owner, QueueSpec, Retention, Settlement, StoreLimits, Submission,
     Want,
 };
-use steadfast_store_postgres::{PostgresConfig, PostgresMetrics, PostgresStore};
+use steadfast_store_postgres::{PostgresConfig, PostgresStore};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -38,7 +39,7 @@ impl Stored {
     pub(crate) async fn open(url: &str, payload: &str) -> Result<Self, BenchError> {
         let failed = |error: &dyn std::fmt::Display| BenchError::invalid("the store", error.to_string());
         let url = url.parse().map_err(|error| failed(&error))?;
-        let metrics = PostgresMetrics::register(&Registry::new()).map_err(|error| failed(&error))?;
+        let metrics = StoreMetrics::register(&Registry::new()).map_err(|error| failed(&error))?;
         let config = PostgresConfig { url, listen_url: None, limits: LIMITS };
         let store = PostgresStore::open(config, metrics).await.map_err(|error| failed(&error))?;
         let queue = QueueName::default_queue();

@@ -7,10 +7,11 @@ use std::time::Duration;
 use prometheus::Registry;
 use steadfast_domain::{BootId, Job, JobId, KindName, NewJob, QueueName, RawJson};
 use steadfast_queue::JobStore;
+use steadfast_queue::metrics::StoreMetrics;
 use steadfast_queue::store::{
     ClaimRequest, Claimed, Owner, QueueSpec, StoreLimits, Submission, SubmitError, Want,
 };
-use steadfast_store_postgres::{OpenError, PostgresConfig, PostgresMetrics, PostgresStore};
+use steadfast_store_postgres::{OpenError, PostgresConfig, PostgresStore};
 use steadfast_testkit::postgres::Cluster;
 use tokio::time::Instant;
 
@@ -48,7 +49,7 @@ impl Given {
     pub(crate) async fn try_open(&self) -> Result<PostgresStore, OpenError> {
         let url = self.url.parse().unwrap();
         let config = PostgresConfig { url, listen_url: None, limits: self.limits.clone() };
-        PostgresStore::open(config, PostgresMetrics::register(&Registry::new()).unwrap()).await
+        PostgresStore::open(config, StoreMetrics::register(&Registry::new()).unwrap()).await
     }
 }
 

@@ -8,11 +8,12 @@ use std::time::Duration;
 use prometheus::Registry;
 use steadfast_domain::{BootId, IdempotencyToken, Job, KindName, NewJob, QueueName, RawJson, Tenant};
 use steadfast_queue::JobStore;
+use steadfast_queue::metrics::StoreMetrics;
 use steadfast_queue::store::{
     ClaimRequest, Claimed, Failed, IdempotencyKey, KeyScope, Owner, QueueSpec, StoreLimits, Submission,
     SubmitError, Submitted, Want,
 };
-use steadfast_store_sqlite::{OpenError, SqliteConfig, SqliteMetrics, SqliteStore};
+use steadfast_store_sqlite::{OpenError, SqliteConfig, SqliteStore};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
@@ -24,7 +25,7 @@ pub(crate) struct Given {
     directory: TempDir,
     limits: StoreLimits,
     registry: Registry,
-    metrics: SqliteMetrics,
+    metrics: StoreMetrics,
 }
 
 impl Given {
@@ -34,7 +35,7 @@ impl Given {
 
     pub(crate) fn with(limits: StoreLimits) -> Self {
         let registry = Registry::new();
-        let metrics = SqliteMetrics::register(&registry).unwrap();
+        let metrics = StoreMetrics::register(&registry).unwrap();
         Self { directory: tempfile::tempdir().unwrap(), limits, registry, metrics }
     }
 
