@@ -111,13 +111,13 @@ async fn in_time(app: &App, body: Body, bytes_max: usize) -> Result<JsonBody, Re
     // Boxed: it is rare, and the timers would make every request's future larger.
     Box::pin(async {
         tokio::select! {
-          biased;
-          body = body => body,
-          () = patience(app) => {
-              let detail = "the request's body did not arrive in time";
-              Err(Refused::new(ErrorCode::RequestTimeout, detail).and_close())
-          }
-          _ = app.phases.at_least(Phase::Draining) => Err(drained(app).and_close()),
+            biased;
+            body = body => body,
+            () = patience(app) => {
+                let detail = "the request's body did not arrive in time";
+                Err(Refused::new(ErrorCode::RequestTimeout, detail).and_close())
+            }
+            _ = app.phases.at_least(Phase::Draining) => Err(drained(app).and_close()),
         }
     })
     .await
