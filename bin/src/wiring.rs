@@ -74,8 +74,11 @@ pub(crate) fn admission(
     settle_rates: Arc<SettleRates>,
     drain_ends: watch::Receiver<Option<Instant>>,
 ) -> AdmissionConfig {
-    let queue =
-        |queue: &QueueSettings| QueueConfig { spec: queue_spec(queue), mode: QueueMode::Push, kinds: None };
+    let queue = |queue: &QueueSettings| QueueConfig {
+        spec: queue_spec(queue),
+        mode: queue.mode,
+        kinds: queue.kinds.clone(),
+    };
     AdmissionConfig {
         payload_bytes_max: settings.payload_max,
         request_timeout: settings.request_timeout,
@@ -95,12 +98,14 @@ pub(crate) fn pool(
         name: queue.name.clone(),
         weight: queue.weight,
         concurrency: queue.concurrency,
+        rate_limit: queue.rate_limit,
     };
+    let pushed = queues.iter().filter(|queue| queue.mode == QueueMode::Push);
     PoolConfig {
         concurrency: settings.concurrency,
         lease: settings.lease,
         boot: BootId::from_random(rand::random()),
-        queues: queues.iter().map(queue).collect(),
+        queues: pushed.map(queue).collect(),
         settle_rates,
         drain,
     }

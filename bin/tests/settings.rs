@@ -147,7 +147,7 @@ fn what_is_no_setting_is_an_error() {
     steadfast("check").file("capcity = 7").refuses_naming(&["capcity in steadfast.toml", "no such setting"]);
     steadfast("check").file("lame_duck = \"1s\"").refuses_naming(&["lame_duck in steadfast.toml"]);
     steadfast("check").file("[shutdwn]").refuses_naming(&["shutdwn in steadfast.toml"]);
-    steadfast("check").file("[queues.mail]\nmode = \"push\"").refuses_naming(&["queues.mail.mode in"]);
+    steadfast("check").file("[queues.mail]\npriority = 1").refuses_naming(&["queues.mail.priority in"]);
     steadfast("check").file("[queues.Mail]").refuses_naming(&["queues.Mail in", "a-z"]);
     steadfast("check").file("capacity 7").refuses_naming(&["steadfast.toml", "line 1"]);
     steadfast("check").flag("--config", "missing.toml").refuses_naming(&["--config", "missing.toml"]);
@@ -255,11 +255,38 @@ fn the_shutdown_budget_is_shown_and_held_against_the_platforms_time() {
 
 #[test]
 fn queues_have_limits_of_their_own() {
-    let file = "[queues.mail]\ncapacity = 5000\ncapacity_bytes = \"1MiB\"\nconcurrency = 4\nweight = 3";
+    let file = "[queues.mail]\ncapacity = 5000\ncapacity_bytes = \"1MiB\"\nconcurrency = 4\nweight = 3\n\
+                rate_limit = 0.5";
     let printed = steadfast("check").file(file).prints();
     let (_, queue) = printed.split_once("[queues.mail]").unwrap();
     assert_eq!(line(queue, "capacity"), ["5000"]);
     assert_eq!(line(queue, "capacity_bytes"), ["1MiB"]);
     assert_eq!(line(queue, "concurrency"), ["4"]);
     assert_eq!(line(queue, "weight"), ["3"]);
+    assert_eq!(line(queue, "rate_limit"), ["0.5"]);
+    assert_eq!((line(queue, "mode"), line(queue, "kinds")), (vec!["push"], vec!["unset"]));
+}
+
+#[test]
+fn a_pull_queue_may_say_which_kinds_it_accepts() {
+    let file = "[queues.images]\nmode = \"pull\"\nkinds = [\"resize\", \"crop\"]";
+    let printed = steadfast("check").file(file).prints();
+    let (_, queue) = printed.split_once("[queues.images]").unwrap();
+    assert_eq!(line(queue, "mode"), ["pull"]);
+    assert_eq!(line(queue, "kinds"), ["[\"resize\",", "\"crop\"]"]);
+}
+
+#[test]
+fn what_a_queue_may_not_say_is_named_with_what_it_may() {
+    for (value, parts) in [
+        ("mode = \"poll\"", ["queues.a.mode in", "\"poll\"", "push or pull"]),
+        ("rate_limit = 0", ["queues.a.rate_limit in", "\"0\"", "starts per second, from 0.001 to 1000000"]),
+        ("rate_limit = \"50/s\"", ["queues.a.rate_limit in", "\"50/s\"", "such as 50 or 0.5"]),
+        ("mode = \"pull\"\nkinds = []", ["queues.a.kinds in", "\"[]\"", "1 to 100 kinds"]),
+        ("mode = \"pull\"\nkinds = \"x\"", ["queues.a.kinds in", "\"x\"", "1 to 100 kinds"]),
+        ("kinds = [\"x\"]", ["queues.a.kinds in", "x", "only beside mode = \"pull\""]),
+        ("mode = \"push\"\nkinds = [\"x\"]", ["queues.a.kinds in", "x", "only beside mode = \"pull\""]),
+    ] {
+        steadfast("check").file(&format!("[queues.a]\n{value}")).refuses_naming(&parts);
+    }
 }

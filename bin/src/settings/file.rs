@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use steadfast_domain::QueueName;
 use toml::{Table, Value};
 
-use super::queues::{QUEUES_MAX, QueueSettings};
+use super::queues::{KINDS, QUEUES_MAX, QueueSettings};
 use super::value::NotAllowed;
 use super::{SETTINGS, SettingsError};
 
@@ -112,6 +112,9 @@ impl File {
                     slot.set(&as_text(value)).map_err(|not| SettingsError::not_allowed(name, not))?;
                 }
             }
+        }
+        if let Some(not) = queue.misplaced_kinds() {
+            return Err(SettingsError::not_allowed(self.name(&format!("{table_key}.{KINDS}")), not));
         }
         Ok(queue)
     }

@@ -6,7 +6,11 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use steadfast_domain::KindName;
+use steadfast_queue::admission::QueueMode;
+use steadfast_queue::pool::StartRate;
 use steadfast_store_postgres::PostgresUrl;
+use toml::Value;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
@@ -39,6 +43,9 @@ pub(super) enum Slot<'a> {
     Address(&'a mut SocketAddr),
     Store(&'a mut StoreUrl),
     Postgres(&'a mut Option<PostgresUrl>),
+    Rate(&'a mut Option<StartRate>),
+    Mode(&'a mut QueueMode),
+    Kinds(&'a mut Option<Vec<KindName>>),
     LogFormat(&'a mut Option<LogFormat>),
     LogFilter(&'a mut String),
 }
@@ -59,6 +66,10 @@ pub(super) struct NotAllowed {
 /// How a PostgreSQL database is named.
 const POSTGRES_ALLOWED: &str = "postgres://USER:PASSWORD@HOST:PORT/DATABASE with parameters of libpq, schema=NAME \
      (1 to 48 of a-z, 0-9 and _) or prepare=unnamed";
+/// Kinds one pull queue may name: each is a label of its own in the metrics.
+const KINDS_MAX: usize = 100;
+/// Digits after the point of a rate.
+const RATE_DECIMALS: usize = 3;
 /// Characters of a rejected value that an error repeats.
 const SHOWN_CHARS_MAX: usize = 64;
 const SIZE_UNITS: [(&str, u64); 5] =
@@ -84,6 +95,11 @@ impl Slot<'_> {
             Self::Address(place) => **place = text.parse().ok()?,
             Self::Store(place) => **place = parse_store(text)?,
             Self::Postgres(place) => **place = Some(text.parse().ok()?),
+            Self::Rate(place) => **place = Some(parse_rate(text)?),
+            Self::Mode(place) => {
+                **place = QueueMode::ALL.into_iter().find(|mode| mode.as_str() == text)?;
+            }
+            Self::Kinds(place) => **place = Some(parse_kinds(text)?),
             Self::LogFormat(place) => {
                 **place = Some(match text {
                     "text" => LogFormat::Text,
@@ -109,6 +125,9 @@ impl Slot<'_> {
             Self::Address(place) => Some(place.to_string()),
             Self::Store(place) => Some(place.to_string()),
             Self::Postgres(place) => place.as_ref().map(PostgresUrl::to_string),
+            Self::Rate(place) => place.map(show_rate),
+            Self::Mode(place) => Some(place.as_str().to_owned()),
+            Self::Kinds(place) => place.as_deref().map(show_kinds),
             Self::LogFormat(place) => {
                 return place.map_or("text on a terminal, else json", LogFormat::as_str).to_owned();
             }
@@ -138,13 +157,22 @@ impl Slot<'_> {
             }
             Self::Store(_) => format!("sqlite://PATH, {POSTGRES_ALLOWED}, or memory:"),
             Self::Postgres(_) => POSTGRES_ALLOWED.to_owned(),
+            Self::Rate(_) => format!(
+                "starts per second, from {} to {}, such as 50 or 0.5, with at most {RATE_DECIMALS} decimals",
+                show_rate(StartRate::MIN),
+                show_rate(StartRate::MAX)
+            ),
+            Self::Mode(_) => "push or pull".to_owned(),
+            Self::Kinds(_) => format!(
+                "a list of 1 to {KINDS_MAX} kinds such as [\"resize\", \"index\"], each of a-z, 0-9, '.', '_' and '-'"
+            ),
             Self::LogFormat(_) => "text or json".to_owned(),
             Self::LogFilter(_) => "a tracing filter, such as info or info,steadfast_api=debug".to_owned(),
         }
     }
 
     /// What an error repeats of a value: never a password, which a database's URL may hold.
-    fn shown(&self, text: &str) -> String {
+    pub(super) fn shown(&self, text: &str) -> String {
         if let (Self::Store(_) | Self::Postgres(_), Some((scheme, _))) = (self, text.split_once("://")) {
             return format!("{scheme}://…");
         }
@@ -252,6 +280,38 @@ pub(crate) fn log_filter(text: &str) -> Result<EnvFilter, ParseError> {
     EnvFilter::builder().with_regex(false).parse(text)
 }
 
+/// A number of starts per second, exactly.
+fn parse_rate(text: &str) -> Option<StartRate> {
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
+    if whole.is_empty() || decimals.is_empty() || decimals.len() > RATE_DECIMALS {
+        return None;
+    }
+    let thousandths = parse_digits(&format!("{whole}{decimals:0<RATE_DECIMALS$}"))?;
+    StartRate::from_thousandths(thousandths)
+}
+
+fn show_rate(rate: StartRate) -> String {
+    let (whole, decimals) = (rate.thousandths() / 1_000, rate.thousandths() % 1_000);
+    if decimals == 0 {
+        return whole.to_string();
+    }
+    format!("{whole}.{decimals:0>RATE_DECIMALS$}").trim_end_matches('0').to_owned()
+}
+
+/// A list as TOML has it.
+fn parse_kinds(text: &str) -> Option<Vec<KindName>> {
+    let Ok(Value::Array(names)) = text.parse() else { return None };
+    if names.is_empty() || names.len() > KINDS_MAX {
+        return None;
+    }
+    names.iter().map(|name| KindName::new(name.as_str()?).ok()).collect()
+}
+
+fn show_kinds(kinds: &[KindName]) -> String {
+    let kinds: Vec<String> = kinds.iter().map(|kind| format!("\"{kind}\"")).collect();
+    format!("[{}]", kinds.join(", "))
+}
+
 fn parse_store(text: &str) -> Option<StoreUrl> {
     match text.strip_prefix("sqlite://") {
         Some(path) if !path.is_empty() && !path.contains('\0') => Some(StoreUrl::Sqlite(path.into())),
@@ -289,6 +349,45 @@ mod tests {
         for text in ["", "B", "1KB", "1kib", "1 GiB", "-1B", "1.5GiB", "99999999TiB"] {
             assert_eq!(parse_size(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn rates_are_exact_to_a_thousandth() {
+        for (text, thousandths) in [("50", 50_000), ("0.5", 500), ("0.001", 1), ("1.25", 1_250)] {
+            assert_eq!(parse_rate(text), StartRate::from_thousandths(thousandths), "{text}");
+            assert_eq!(show_rate(parse_rate(text).unwrap()), text);
+        }
+        assert_eq!(parse_rate("50.0"), parse_rate("50"));
+        assert_eq!(parse_rate("1000000"), Some(StartRate::MAX));
+        for text in [
+            "",
+            "0",
+            "0.0",
+            ".5",
+            "5.",
+            "0.0001",
+            "-1",
+            "+1",
+            "1e3",
+            "1,5",
+            "1.5.5",
+            "inf",
+            "nan",
+            "1000000.1",
+        ] {
+            assert_eq!(parse_rate(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn kinds_are_a_list() {
+        let kinds = parse_kinds(r#"["resize","index.html"]"#).unwrap();
+        assert_eq!(show_kinds(&kinds), r#"["resize", "index.html"]"#);
+        for text in ["", "resize", "[]", "[7]", r#"["Resize"]"#, r#"[["resize"]]"#, r#"["resize""#] {
+            assert_eq!(parse_kinds(text), None, "{text}");
+        }
+        let many = format!("[{}]", "\"k\",".repeat(KINDS_MAX + 1));
+        assert_eq!(parse_kinds(&many), None);
     }
 
     #[test]

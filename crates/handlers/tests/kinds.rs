@@ -49,7 +49,12 @@ impl Life {
                 concurrency: 4,
                 lease: Duration::from_secs(30),
                 boot: BootId::from_random(7),
-                queues: vec![PoolQueue { name: QueueName::default_queue(), weight: 1, concurrency: None }],
+                queues: vec![PoolQueue {
+                    name: QueueName::default_queue(),
+                    weight: 1,
+                    concurrency: None,
+                    rate_limit: None,
+                }],
                 settle_rates: Arc::default(),
                 drain: drain_channel().0,
             },

@@ -25,6 +25,7 @@ mod claiming;
 mod config;
 mod hand_back;
 mod listening;
+mod rate_limit;
 mod renewing;
 mod report;
 mod settling;
@@ -46,6 +47,7 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use config::{PoolConfig, PoolQueue};
+pub use rate_limit::StartRate;
 pub use report::PoolReport;
 
 use crate::handler::Handlers;

@@ -37,10 +37,24 @@ pub struct QueueConfig {
 }
 
 /// Who runs a queue's jobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum QueueMode {
     /// This process's worker pool, by the handler of the job's kind.
+    #[default]
     Push,
     /// Remote workers, by leases.
     Pull,
+}
+
+impl QueueMode {
+    /// Every mode.
+    pub const ALL: [Self; 2] = [Self::Push, Self::Pull];
+
+    /// The name used in settings and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Pull => "pull",
+        }
+    }
 }

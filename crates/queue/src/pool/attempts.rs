@@ -188,7 +188,8 @@ mod tests {
     }
 
     fn slots() -> Arc<Slots> {
-        let queue = PoolQueue { name: QueueName::default_queue(), weight: 1, concurrency: None };
+        let queue =
+            PoolQueue { name: QueueName::default_queue(), weight: 1, concurrency: None, rate_limit: None };
         Slots::new(1, &[queue])
     }
 

@@ -38,6 +38,7 @@ pub(super) async fn claim_jobs(pool: Arc<Pool>) {
     // Looked at before each claim and never during one: a claim, once sent, is waited for, or its jobs would
     // be processing with nobody to run them.
     while pool.claims() {
+        let rate_allows_at = pool.slots.rate_allows_at();
         if !poll.rests
             && under_way.len() < CLAIMS_MAX
             && let Some(reservation) = pool.slots.reserve(1 << under_way.len())
@@ -53,6 +54,7 @@ pub(super) async fn claim_jobs(pool: Arc<Pool>) {
                 Err(error) => poll.failed(&error),
             },
             () = pool.slots.changed() => poll.unhinted = false,
+            () = until(rate_allows_at) => poll.unhinted = false,
             () = pool.wait_for_poll(&mut poll) => {}
         }
     }
@@ -66,7 +68,8 @@ struct Poll {
     failing: bool,
     /// After a failure nothing is claimed before then.
     rests: bool,
-    /// Whether nothing but the time asks for the next claims: no hint, and no slot that has come free.
+    /// Whether nothing but the time asks for the next claims: no hint, no slot that has come free, no rate that
+    /// allows another start.
     unhinted: bool,
     said_at: Option<Instant>,
 }
@@ -185,6 +188,14 @@ impl Pool {
         self.metrics.wait_seconds.observe(waited(&attempt.job).as_secs_f64());
         self.hub.report_processing(attempt.id.job, attempt.job.attempt);
         self.spawn("attempt", supervise(Arc::clone(self), attempt));
+    }
+}
+
+/// Waits for a moment, or for ever if there is none.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 use steadfast_domain::{BootId, QueueName};
 use steadfast_lifecycle::DrainTrigger;
 
+use super::StartRate;
 use crate::admission::SettleRates;
 
 /// What the pool is told by whoever builds the server.
@@ -33,4 +34,6 @@ pub struct PoolQueue {
     pub weight: u32,
     /// Attempts of this queue at once in this process; only the pool's own bound if `None`.
     pub concurrency: Option<usize>,
+    /// Attempts of it started each second by this process; any number if `None`.
+    pub rate_limit: Option<StartRate>,
 }

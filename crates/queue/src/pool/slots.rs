@@ -6,8 +6,10 @@ use parking_lot::Mutex;
 use steadfast_domain::QueueName;
 use steadfast_lifecycle::{InFlight, InFlightGuard};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::PoolQueue;
+use super::rate_limit::RateLimit;
 
 /// The places for attempts, and which queues may have work for them.
 ///
@@ -15,10 +17,13 @@ use super::PoolQueue;
 /// lacks a place. The place that a slot has among the running is free again when the handler has returned, so
 /// that the next job need not wait for a commit; and a claim never takes more than there are such places.
 /// Queues share them by weighted fair queueing: each claim goes to the queue that has been served least for
-/// its weight (stride scheduling, Waldspurger and Weihl 1995).
+/// its weight (stride scheduling, Waldspurger and Weihl 1995). A queue that may start no more by its own rate or
+/// its own bound holds neither places nor turns back from the others, and does not make up for them later.
 #[derive(Debug)]
 pub(super) struct Slots {
     places: Mutex<Places>,
+    /// Whether any queue has a rate: else nobody looks at the time.
+    limited: bool,
     /// A slot came free, or a queue may have work. Only the claim loop waits for it.
     changed: Notify,
     held: InFlight,
@@ -42,6 +47,8 @@ struct Queue {
     weight: f64,
     /// Attempts more that it may run.
     free: usize,
+    /// How fast it may start them.
+    limit: Option<RateLimit>,
     /// Whether a claim may find work: hints and polls set it, a claim that finds too little clears it.
     ready: bool,
     /// How often it was said to have work: a claim knows nothing of what was said after it was sent.
@@ -77,6 +84,7 @@ const SLOTS_PER_PLACE: usize = 4;
 impl Slots {
     pub(super) fn new(concurrency: usize, queues: &[PoolQueue]) -> Arc<Self> {
         let free = concurrency.max(1);
+        let limited = queues.iter().any(|queue| queue.rate_limit.is_some());
         let index = queues.iter().enumerate().map(|(n, queue)| (queue.name.clone(), n)).collect();
         let queues = queues
             .iter()
@@ -84,6 +92,7 @@ impl Slots {
                 name: queue.name.clone(),
                 weight: f64::from(queue.weight.max(1)),
                 free: queue.concurrency.unwrap_or(free).clamp(1, free),
+                limit: queue.rate_limit.map(RateLimit::new),
                 ready: true,
                 said_ready: 0,
                 served: 0.0,
@@ -91,11 +100,12 @@ impl Slots {
             .collect();
         let slots = free.saturating_mul(SLOTS_PER_PLACE);
         let places = Mutex::new(Places { free, slots, queues, served: 0.0 });
-        Arc::new(Self { places, changed: Notify::new(), held: InFlight::new(), index })
+        Arc::new(Self { places, limited, changed: Notify::new(), held: InFlight::new(), index })
     }
 
     /// Slots for the next claim: those of the ready queue whose turn it is, as many as its weight gives it
-    /// among the ready ones, at least `least`. `None` when so many are not free or no queue has work.
+    /// among the ready ones, at least `least`, or whatever its rate allows if that is less: a rate bounds the
+    /// number of its claims, too. `None` when so many are not free or no queue has work.
     pub(super) fn reserve(self: &Arc<Self>, least: usize) -> Option<Reservation> {
         let mut places = self.places.lock();
         let places = &mut *places;
@@ -107,16 +117,16 @@ impl Slots {
         let weights: f64 = waiting.map(|queue| queue.weight).sum();
         let next = places.queues.iter_mut().enumerate().filter(|(_, queue)| queue.waits());
         let (index, queue) = next.min_by(|(_, a), (_, b)| a.served.total_cmp(&b.served))?;
+        let by_rate = queue.starts_by_rate();
         let share = (free as f64 * queue.weight / weights) as usize;
-        let count = share.max(1).min(queue.free);
-        if count < least {
+        let count = share.max(1).min(queue.free).min(by_rate);
+        if count < least.min(by_rate) {
             return None;
         }
         places.free -= count;
         places.slots -= count;
-        places.served = queue.served;
-        queue.free -= count;
-        queue.served += count as f64 / queue.weight;
+        places.served = places.served.max(queue.served);
+        queue.take(count, places.served);
         let slots = (0..count)
             .map(|_| Slot { slots: Arc::clone(self), queue: index, runs: true, _held: self.held.enter() })
             .collect();
@@ -137,9 +147,23 @@ impl Slots {
         let missing = reservation.slots.len().saturating_sub(found);
         if missing > 0 {
             let queue = &mut self.places.lock().queues[reservation.index];
-            queue.served -= missing as f64 / queue.weight;
+            queue.give_back(missing);
             queue.ready &= queue.said_ready != reservation.said_ready;
         }
+    }
+
+    /// When a queue that has work and a place for it may start the next by its rate. `None` when no queue waits
+    /// for that alone. To be asked before [`reserve`](Self::reserve): what may start by then, it finds.
+    pub(super) fn rate_allows_at(&self) -> Option<Instant> {
+        if !self.limited {
+            return None;
+        }
+        let places = self.places.lock();
+        if places.free.min(places.slots) == 0 {
+            return None;
+        }
+        let waiting = places.queues.iter().filter(|queue| queue.ready && queue.free > 0);
+        waiting.filter_map(|queue| queue.limit.as_ref()?.starts_at()).min()
     }
 
     /// Every queue may have work.
@@ -181,7 +205,28 @@ impl Places {
 
 impl Queue {
     fn waits(&self) -> bool {
-        self.ready && self.free > 0
+        self.ready && self.free > 0 && self.starts_by_rate() > 0
+    }
+
+    fn starts_by_rate(&self) -> usize {
+        self.limit.as_ref().map_or(usize::MAX, RateLimit::starts)
+    }
+
+    /// So many slots are its own, from the turn `since` on: those before it, it could not take.
+    fn take(&mut self, slots: usize, since: f64) {
+        self.free -= slots;
+        self.served = self.served.max(since) + slots as f64 / self.weight;
+        if let Some(limit) = &mut self.limit {
+            limit.take(slots);
+        }
+    }
+
+    /// So many slots it has no job for.
+    fn give_back(&mut self, slots: usize) {
+        self.served -= slots as f64 / self.weight;
+        if let Some(limit) = &mut self.limit {
+            limit.give_back(slots);
+        }
     }
 }
 
@@ -210,10 +255,17 @@ impl Drop for Slot {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::StartRate;
     use super::*;
 
     fn queue(name: &str, weight: u32, concurrency: Option<usize>) -> PoolQueue {
-        PoolQueue { name: QueueName::new(name).unwrap(), weight, concurrency }
+        PoolQueue { name: QueueName::new(name).unwrap(), weight, concurrency, rate_limit: None }
+    }
+
+    fn limited(name: &str, per_second: u64) -> PoolQueue {
+        PoolQueue { rate_limit: StartRate::from_thousandths(per_second * 1_000), ..queue(name, 1, None) }
     }
 
     /// Reserves one slot at a time, as if every queue always had work, and counts who got it.
@@ -308,5 +360,49 @@ mod tests {
         let slots = Slots::new(8, &[queue("narrow", 1, Some(2)), queue("wide", 1, None)]);
         assert!(slots.reserve(3).is_none(), "it is the narrow one's turn");
         assert_eq!(slots.reserve(2).unwrap().slots.len(), 2);
+    }
+
+    #[test]
+    fn what_a_queue_could_not_take_it_does_not_make_up_for() {
+        let slots =
+            Slots::new(2, &[queue("narrow", 1, Some(1)), queue("busy", 1, None), queue("late", 1, None)]);
+        let mut narrow = slots.reserve(1).unwrap();
+        assert_eq!([finds(&slots, 1), finds(&slots, 0)], ["busy", "late"]);
+        for _ in 0..100 {
+            assert_eq!(finds(&slots, 1), "busy");
+        }
+        narrow.slots.remove(0).ran();
+        assert_eq!(finds(&slots, 1), "narrow", "it is its turn at last");
+        slots.all_ready();
+        let served = served(&slots, 30);
+        assert_eq!((served["narrow"], served["busy"], served["late"]), (10, 10, 10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_claim_asks_for_no_more_than_the_rate_allows_and_leaves_the_rest_to_others() {
+        let slots = Slots::new(64, &[limited("slow", 50), queue("busy", 1, None)]);
+        let (of_slow, of_busy) = (slots.reserve(1).unwrap(), slots.reserve(2).unwrap());
+        assert_eq!((of_slow.queue.as_str(), of_slow.slots.len()), ("slow", 5), "its burst");
+        assert_eq!((of_busy.queue.as_str(), of_busy.slots.len()), ("busy", 59), "every other place");
+        drop(of_busy);
+        let allowed_at = slots.rate_allows_at().unwrap();
+        assert_eq!(allowed_at, Instant::now() + Duration::from_millis(20));
+        tokio::time::sleep_until(allowed_at).await;
+        assert_eq!(slots.rate_allows_at(), None, "it may start now");
+        let next = slots.reserve(8).unwrap();
+        assert_eq!((next.queue.as_str(), next.slots.len()), ("slow", 1), "though fewer than asked for");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rate_wakes_nobody_without_work_or_without_a_place() {
+        let slots = Slots::new(5, &[limited("slow", 50)]);
+        let held = slots.reserve(1).unwrap();
+        assert_eq!((held.slots.len(), slots.rate_allows_at()), (5, None), "no place");
+        slots.claimed(&held, 3);
+        drop(held);
+        assert_eq!(slots.rate_allows_at(), None, "no work");
+        slots.all_ready();
+        assert_eq!(slots.reserve(1).unwrap().slots.len(), 2, "what the claim did not find may start");
+        assert!(slots.rate_allows_at().is_some());
     }
 }

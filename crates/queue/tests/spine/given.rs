@@ -13,7 +13,7 @@ use steadfast_domain::{
 use steadfast_lifecycle::{Phase, PhaseSender, Phases, Tasks, drain_channel, phases};
 use steadfast_queue::admission::{AdmissionConfig, QueueConfig, QueueMode, SettleRates};
 use steadfast_queue::metrics::{AdmissionMetrics, PoolMetrics};
-use steadfast_queue::pool::{PoolConfig, PoolQueue, PoolRuntimes};
+use steadfast_queue::pool::{PoolConfig, PoolQueue, PoolRuntimes, StartRate};
 use steadfast_queue::store::{JobStore, QueueSpec, StoreLimits, Submission};
 use steadfast_queue::{
     Admission, EventHub, Failure, Finish, Handlers, JobContext, JobHandler, WorkerPool, run_upkeep,
@@ -97,7 +97,12 @@ pub(crate) fn given(handler: impl JobHandler) -> Given {
         limits: StoreLimits::default(),
         concurrency: 4,
         lease: Duration::from_secs(30),
-        queues: vec![PoolQueue { name: QueueName::default_queue(), weight: 1, concurrency: None }],
+        queues: vec![PoolQueue {
+            name: QueueName::default_queue(),
+            weight: 1,
+            concurrency: None,
+            rate_limit: None,
+        }],
         handlers: Handlers::new().with(kind("work"), handler),
         handlers_runtime: None,
     }
@@ -113,7 +118,14 @@ impl Given {
     }
 
     pub(crate) fn queue(mut self, name: &str, weight: u32, concurrency: Option<usize>) -> Self {
-        self.queues.push(PoolQueue { name: queue(name), weight, concurrency });
+        self.queues.push(PoolQueue { name: queue(name), weight, concurrency, rate_limit: None });
+        self
+    }
+
+    /// Starts per second of a queue that was given before.
+    pub(crate) fn rate_limit(mut self, name: &str, per_second: u64) -> Self {
+        let queue = self.queues.iter_mut().find(|queue| queue.name.as_str() == name).unwrap();
+        queue.rate_limit = StartRate::from_thousandths(per_second * 1_000);
         self
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use steadfast_domain::{JobState, Start};
 use steadfast_queue::{JobContext, JobHandler};
 use tokio::sync::{Semaphore, mpsc};
@@ -187,4 +188,60 @@ async fn a_paused_queue_rests_and_starts_at_once_when_resumed() {
     admission.pause(&queue("default"), false, ()).await.unwrap();
     assert_eq!(server.ended(id).await.state, JobState::Completed);
     assert!(resumed.elapsed() < Duration::from_millis(50));
+}
+
+/// Which starts a queue had, and when.
+type Starts = Arc<Mutex<Vec<(String, Instant)>>>;
+
+fn recorded() -> (Starts, impl JobHandler) {
+    let starts = Starts::default();
+    let seen = Arc::clone(&starts);
+    let handler = runs(move |context: JobContext| {
+        seen.lock().push((context.job().queue.to_string(), Instant::now()));
+        async { done() }
+    });
+    (starts, handler)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limited_queue_starts_at_its_rate_and_holds_nobody_back() {
+    const SLOW: usize = 31;
+    let (starts, handler) = recorded();
+    let given = given(handler).concurrency(8).queue("busy", 1, None).rate_limit("default", 10);
+    let server = given.start().await;
+    let began = Instant::now();
+    let mut slow = Vec::new();
+    for _ in 0..SLOW {
+        slow.push(server.submit(work()).await);
+        for _ in 0..20 {
+            server.submit(work_in("busy")).await;
+        }
+    }
+    for id in slow {
+        assert_eq!(server.ended(id).await.state, JobState::Completed);
+    }
+    let starts = starts.lock();
+    let (slow, busy): (Vec<_>, Vec<_>) = starts.iter().partition(|(queue, _)| queue == "default");
+    let at = |(_, at): &&(String, Instant)| at.duration_since(began);
+    assert_eq!((slow.len(), busy.len()), (SLOW, 20 * SLOW));
+    assert!(busy.iter().all(|start| at(start) < Duration::from_millis(100)), "{:?}", busy.last());
+    for (n, start) in slow.iter().enumerate() {
+        // The runtime's clock has milliseconds, and every start may wait for its next one.
+        let due = Duration::from_millis(100 * n as u64);
+        assert!((due..=due + Duration::from_millis(2)).contains(&at(start)), "{n}: {:?}", at(start));
+    }
+    let for_one = server.store.asked.lock().iter().filter(|asked| **asked == 1).count();
+    assert!(for_one < SLOW + 20, "{for_one} claims for {SLOW} starts: each when its time had come");
+    assert_eq!(server.metric("steadfast_jobs_found_late_total", &[]), 0.0, "no hint was late");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limited_queue_that_is_empty_asks_for_nothing() {
+    let (_, handler) = recorded();
+    let server = given(handler).rate_limit("default", 1_000).start().await;
+    server.ended(server.submit(work()).await).await;
+    let asked = server.store.asked.lock().len();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let polls = server.store.asked.lock().len() - asked;
+    assert!(polls <= 15, "{polls} claims in a minute without work");
 }
