@@ -6,7 +6,7 @@ use steadfast_api::Config as ApiConfig;
 use steadfast_domain::{BootId, QueueName};
 use steadfast_handlers::HttpConfig;
 use steadfast_lifecycle::DrainTrigger;
-use steadfast_queue::admission::{AdmissionConfig, QueueConfig, QueueMode, SettleRates};
+use steadfast_queue::admission::{AdmissionConfig, JobRates, QueueConfig, QueueMode, SettleRates};
 use steadfast_queue::pool::{PoolConfig, PoolQueue};
 use steadfast_queue::store::{QueueSpec, Retention, StoreLimits};
 use tokio::sync::watch;
@@ -72,6 +72,7 @@ pub(crate) fn admission(
     settings: &Settings,
     queues: &[QueueSettings],
     settle_rates: Arc<SettleRates>,
+    job_rates: Arc<JobRates>,
     drain_ends: watch::Receiver<Option<Instant>>,
 ) -> AdmissionConfig {
     let queue = |queue: &QueueSettings| QueueConfig {
@@ -84,6 +85,7 @@ pub(crate) fn admission(
         request_timeout: settings.request_timeout,
         queues: queues.iter().map(queue).collect(),
         settle_rates,
+        job_rates,
         drain_ends,
     }
 }
@@ -92,6 +94,7 @@ pub(crate) fn pool(
     settings: &Settings,
     queues: &[QueueSettings],
     settle_rates: Arc<SettleRates>,
+    job_rates: Arc<JobRates>,
     drain: DrainTrigger,
 ) -> PoolConfig {
     let queue = |queue: &QueueSettings| PoolQueue {
@@ -107,6 +110,7 @@ pub(crate) fn pool(
         boot: BootId::from_random(rand::random()),
         queues: pushed.map(queue).collect(),
         settle_rates,
+        job_rates,
         drain,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use prometheus::Registry;
 use steadfast_api::{App, Services};
 use steadfast_lifecycle::{DrainTrigger, Phases, Tasks};
-use steadfast_queue::admission::SettleRates;
+use steadfast_queue::admission::{JobRates, SettleRates};
 use steadfast_queue::metrics::{AdmissionMetrics, PoolMetrics};
 use steadfast_queue::pool::PoolRuntimes;
 use steadfast_queue::store::Durability;
@@ -48,6 +48,7 @@ impl Parts<'_> {
             (AdmissionMetrics::register(registry)?, PoolMetrics::register(registry)?);
         let (mutations, background) = (Tasks::new(), Tasks::new());
         let settle_rates = Arc::new(SettleRates::new());
+        let job_rates = Arc::new(JobRates::new(queues.iter().map(|queue| queue.name.clone())));
 
         let hub = EventHub::new(Arc::clone(&store));
         background.spawn_essential("event hub", &self.drain, Arc::clone(&hub).run(phases.clone()));
@@ -56,7 +57,13 @@ impl Parts<'_> {
         let is_shared = store.durability() == Durability::Commit;
         let drain_ends = if is_shared { watch::channel(None).1 } else { self.drain_ends };
         let admission = Arc::new(Admission::new(
-            wiring::admission(settings, queues, Arc::clone(&settle_rates), drain_ends),
+            wiring::admission(
+                settings,
+                queues,
+                Arc::clone(&settle_rates),
+                Arc::clone(&job_rates),
+                drain_ends,
+            ),
             Arc::clone(&store),
             handlers.clone(),
             phases.clone(),
@@ -64,7 +71,7 @@ impl Parts<'_> {
             admission_metrics,
         ));
         let pool = WorkerPool::start(
-            wiring::pool(settings, queues, settle_rates, self.drain),
+            wiring::pool(settings, queues, settle_rates, job_rates, self.drain),
             Arc::clone(&store),
             handlers,
             Arc::clone(&hub),

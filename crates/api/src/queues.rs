@@ -3,8 +3,10 @@ use std::sync::Arc;
 use axum::extract::State;
 use http::StatusCode;
 use steadfast_domain::QueueName;
+use steadfast_queue::Admission;
+use steadfast_queue::admission::{QueueMode as Mode, Rates};
 use steadfast_queue::store::QueueStatus;
-use steadfast_wire::{QueueDepth, QueueDocument, QueueList};
+use steadfast_wire::{QueueDepth, QueueDocument, QueueList, QueueMode, QueueRates};
 
 use crate::answer::{Answer, json};
 use crate::app::App;
@@ -18,7 +20,8 @@ pub(crate) async fn list(State(app): State<Arc<App>>, _place: WorkPlace) -> Answ
     let services = app.services()?;
     let mut queues = in_time(&app, services.store.queues()).await?;
     queues.sort_by(|a, b| a.name.cmp(&b.name));
-    json(StatusCode::OK, &QueueList { queues: queues.into_iter().map(document).collect() })
+    let queues = queues.into_iter().map(|status| document(status, &services.admission)).collect();
+    json(StatusCode::OK, &QueueList { queues })
 }
 
 /// `GET /v1/queues/{name}`.
@@ -47,10 +50,11 @@ async fn set_paused(app: &App, path: PathText, paused: bool, place: ControlPlace
 }
 
 async fn one(app: &App, queue: &QueueName) -> Answer {
-    let queues = in_time(app, app.services()?.store.queues()).await?;
+    let services = app.services()?;
+    let queues = in_time(app, services.store.queues()).await?;
     let found = queues.into_iter().find(|status| status.name == *queue);
     let found = found.ok_or_else(|| Refused::queue_not_found(queue.as_str()))?;
-    json(StatusCode::OK, &document(found))
+    json(StatusCode::OK, &document(found, &services.admission))
 }
 
 /// A queue's name from the path. What no queue can be called is simply not there.
@@ -59,8 +63,11 @@ fn queue_name(path: PathText) -> Result<QueueName, Refused> {
     QueueName::new(&text).map_err(|_| Refused::queue_not_found(&text))
 }
 
-fn document(status: QueueStatus) -> QueueDocument {
+/// What the store knows of a queue, which all replicas share, and what this process does with it.
+fn document(status: QueueStatus, here: &Admission) -> QueueDocument {
     QueueDocument {
+        mode: here.queue_mode(&status.name).map(mode),
+        rates: here.queue_rates(&status.name).map(rates),
         jobs: status.live(),
         depth: QueueDepth::from_counts(status.depth),
         capacity: status.capacity_jobs,
@@ -69,5 +76,22 @@ fn document(status: QueueStatus) -> QueueDocument {
         oldest_ready_age_ms: status.oldest_ready_at.map(|at| status.now.since(at).as_millis() as u64),
         paused: status.paused,
         name: status.name.as_str().to_owned(),
+    }
+}
+
+fn mode(mode: Mode) -> QueueMode {
+    match mode {
+        Mode::Push => QueueMode::Push,
+        Mode::Pull => QueueMode::Pull,
+    }
+}
+
+fn rates(rates: Rates) -> QueueRates {
+    // More digits than these would be noise.
+    let rounded = |rate: f64| (rate * 1_000.0).round() / 1_000.0;
+    QueueRates {
+        submitted_per_second: rounded(rates.submitted),
+        started_per_second: rounded(rates.started),
+        finished_per_second: rounded(rates.finished),
     }
 }

@@ -114,6 +114,16 @@ impl Client {
         self.read(&format!("v1/queues/{name}")).await
     }
 
+    /// Pauses a queue: when it answers, nothing of it starts any more, in any replica.
+    pub async fn pause(&self, name: &QueueName) -> Result<QueueDocument, Error> {
+        self.call(self.http.post(self.url(&format!("v1/queues/{name}/pause")))).await
+    }
+
+    /// Resumes a queue.
+    pub async fn resume(&self, name: &QueueName) -> Result<QueueDocument, Error> {
+        self.call(self.http.post(self.url(&format!("v1/queues/{name}/resume")))).await
+    }
+
     /// Asks the server to drain, as SIGTERM does.
     pub async fn drain(&self) -> Result<Drain, Error> {
         self.call(self.http.post(self.url("v1/drain"))).await

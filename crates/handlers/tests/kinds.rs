@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use steadfast_domain::{BootId, Job, JobId, JobState, KindName, NewJob, QueueName, RawJson};
 use steadfast_handlers::{HttpConfig, builtin};
 use steadfast_lifecycle::{Phase, PhaseSender, Phases, Tasks, drain_channel, phases};
+use steadfast_queue::admission::JobRates;
 use steadfast_queue::metrics::PoolMetrics;
 use steadfast_queue::pool::{PoolConfig, PoolQueue, PoolRuntimes};
 use steadfast_queue::store::{QueueSpec, StoreLimits, Submission};
@@ -56,6 +57,7 @@ impl Life {
                     rate_limit: None,
                 }],
                 settle_rates: Arc::default(),
+                job_rates: Arc::new(JobRates::new([])),
                 drain: drain_channel().0,
             },
             Arc::clone(store),

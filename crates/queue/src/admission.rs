@@ -6,6 +6,7 @@
 
 mod checks;
 mod config;
+mod job_rates;
 mod rate_meter;
 mod rejection;
 mod retry_after;
@@ -20,6 +21,7 @@ use steadfast_lifecycle::{Phase, Phases, Tasks};
 use tokio::time::Instant;
 
 pub use config::{AdmissionConfig, QueueConfig, QueueMode};
+pub use job_rates::{JobRates, Rates};
 pub use rejection::{Outcome, Rejection, Why};
 pub use settle_rates::SettleRates;
 
@@ -53,6 +55,7 @@ struct Desk {
     phases: Phases,
     checks: Checks,
     retry_after: RetryAfter,
+    job_rates: Arc<JobRates>,
     metrics: AdmissionMetrics,
 }
 
@@ -68,14 +71,25 @@ impl Admission {
     ) -> Self {
         let request_timeout = config.request_timeout;
         let checks = Checks::new(&config.queues, handlers, config.payload_bytes_max);
+        let job_rates = Arc::clone(&config.job_rates);
         let retry_after = RetryAfter::new(config);
-        let desk = Arc::new(Desk { store, phases, checks, retry_after, metrics });
+        let desk = Arc::new(Desk { store, phases, checks, retry_after, job_rates, metrics });
         Self { desk, mutations, request_timeout }
     }
 
     /// What an accepted job survives.
     pub fn durability(&self) -> Durability {
         self.desk.store.durability()
+    }
+
+    /// Who runs a queue's jobs; `None` of a queue that this process does not declare.
+    pub fn queue_mode(&self, queue: &QueueName) -> Option<QueueMode> {
+        self.desk.checks.mode(queue)
+    }
+
+    /// What this process did with a queue's jobs lately; `None` of a queue that it does not declare.
+    pub fn queue_rates(&self, queue: &QueueName) -> Option<Rates> {
+        self.desk.job_rates.of(queue)
     }
 
     /// Whether new work is taken at all now: what a submit would be told before anything of it is looked at.
@@ -243,6 +257,7 @@ impl Desk {
         for Submitted { job, how } in submitted {
             if *how == How::Accepted {
                 self.retry_after.accepted(&job.queue);
+                self.job_rates.submitted(&job.queue);
                 let labels = [self.checks.queue_label(&job.queue), self.checks.kind_label(&job.kind)];
                 self.metrics.submitted.with_label_values(&labels).inc();
             }

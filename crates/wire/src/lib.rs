@@ -30,5 +30,5 @@ pub use job::{Durability, JobDocument, JobErrorDocument, JobPage};
 pub use job_text::JobText;
 pub use members::{FAULTS_MAX, Misread};
 pub use problem::{Fault, Outcome, PROBLEM_CONTENT_TYPE, Problem};
-pub use queue::{QueueDepth, QueueDocument, QueueList};
+pub use queue::{QueueDepth, QueueDocument, QueueList, QueueMode, QueueRates};
 pub use submit::{RetryRequest, SubmitRequest, read_job};

@@ -1,17 +1,19 @@
 use serde::{Deserialize, Serialize};
 
 /// The answer of `GET /v1/queues`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QueueList {
     /// Every queue, by name.
     pub queues: Vec<QueueDocument>,
 }
 
 /// One queue, as `GET /v1/queues/{name}` answers it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QueueDocument {
     /// Its name.
     pub name: String,
+    /// Who runs its jobs; `null` of a queue that the answering process does not declare.
+    pub mode: Option<QueueMode>,
     /// Whether claims from it are paused.
     pub paused: bool,
     /// Stored jobs by state.
@@ -26,6 +28,30 @@ pub struct QueueDocument {
     pub capacity_bytes: u64,
     /// For how long the oldest ready job has been due, in milliseconds; `null` when none is ready.
     pub oldest_ready_age_ms: Option<u64>,
+    /// What the answering process did with its jobs lately, other replicas not counted; `null` of a queue that it
+    /// does not declare.
+    pub rates: Option<QueueRates>,
+}
+
+/// Who runs a queue's jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum QueueMode {
+    /// The servers themselves.
+    Push,
+    /// Remote workers.
+    Pull,
+}
+
+/// Jobs per second in one process, over the last ten seconds or since it began.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct QueueRates {
+    /// Accepted.
+    pub submitted_per_second: f64,
+    /// Attempts begun by its workers, retries too.
+    pub started_per_second: f64,
+    /// Brought to their end by its workers.
+    pub finished_per_second: f64,
 }
 
 /// Stored jobs of one queue by state.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use steadfast_api::{App, Config, Connections, Services};
 use steadfast_domain::{BootId, InvalidField, JobId, KindName, QueueName, RawJson};
 use steadfast_lifecycle::{DrainRequests, Phase, PhaseSender, Tasks, drain_channel, phases};
-use steadfast_queue::admission::{AdmissionConfig, QueueConfig, QueueMode, SettleRates};
+use steadfast_queue::admission::{AdmissionConfig, JobRates, QueueConfig, QueueMode, SettleRates};
 use steadfast_queue::handler::{Failure, Finish, Handlers, JobContext, JobHandler};
 use steadfast_queue::metrics::AdmissionMetrics;
 use steadfast_queue::store::{
@@ -103,6 +103,7 @@ impl Given {
             request_timeout,
             queues: vec![QueueConfig { spec, mode: QueueMode::Push, kinds: None }],
             settle_rates: Arc::new(SettleRates::new()),
+            job_rates: Arc::new(JobRates::new([QueueName::default_queue()])),
             drain_ends,
         };
         let handlers = Handlers::new().with(KindName::new("plain").unwrap(), Plain);

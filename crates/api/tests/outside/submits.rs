@@ -116,6 +116,9 @@ async fn queues_are_shown_paused_and_resumed() {
     );
     assert_eq!((&queue["capacity"], &queue["capacity_bytes"]), (&7.into(), &70.into()));
     assert!(queue["oldest_ready_age_ms"].is_u64());
+    assert_eq!(queue["mode"], "push");
+    assert_eq!(queue["rates"]["submitted_per_second"].as_f64().map(|rate| rate > 0.0), Some(true), "{queue}");
+    assert_eq!(queue["rates"]["finished_per_second"], 0.0);
     assert_eq!(outside.post("/v1/queues/default/pause", "").await.json()["paused"], true);
     assert_eq!(outside.get("/v1/queues").await.json()["queues"][0]["paused"], true);
     assert_eq!(outside.post("/v1/queues/default/resume", "").await.json()["paused"], false);

@@ -63,6 +63,11 @@ impl Checks {
         if faults.is_empty() { Ok(()) } else { Err(Why::InvalidJob(faults, index)) }
     }
 
+    /// Who runs a queue's jobs, if it is declared.
+    pub(super) fn mode(&self, queue: &QueueName) -> Option<QueueMode> {
+        self.queues.get(queue).map(|queue| queue.mode)
+    }
+
     /// The label of a queue in metrics.
     pub(super) fn queue_label<'a>(&self, queue: &'a QueueName) -> &'a str {
         if self.queues.contains_key(queue) { queue.as_str() } else { OTHER }

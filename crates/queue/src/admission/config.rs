@@ -5,7 +5,7 @@ use steadfast_domain::KindName;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::SettleRates;
+use super::{JobRates, SettleRates};
 use crate::store::QueueSpec;
 
 /// What admission is told by whoever builds the server.
@@ -20,6 +20,8 @@ pub struct AdmissionConfig {
     pub queues: Vec<QueueConfig>,
     /// How fast jobs end, as the worker pool measures it: the pool is given the same one.
     pub settle_rates: Arc<SettleRates>,
+    /// What is done with the declared queues' jobs, by admission and by the worker pool: the same one for both.
+    pub job_rates: Arc<JobRates>,
     /// When this process will be gone at the latest, once its drain has begun. It stays `None` on a store
     /// that other processes serve too, since they can take a refused request at once.
     pub drain_ends: watch::Receiver<Option<Instant>>,

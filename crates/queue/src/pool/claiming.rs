@@ -157,11 +157,13 @@ impl Pool {
         fail::fail_point!("pool::claim::after");
         self.slots.claimed(&reservation, claimed.as_ref().map_or(0, Vec::len));
         let mut found = Found { jobs: 0, late: 0 };
+        let queue = reservation.queue;
         for (claimed, slot) in claimed?.into_iter().zip(reservation.slots) {
             found.jobs += 1;
             found.late += usize::from(unhinted && waited(&claimed.job) > HINTED_WITHIN);
             self.begin(claimed, slot, asked);
         }
+        self.config.job_rates.started(&queue, found.jobs);
         self.metrics.found_late.inc_by(found.late as u64);
         if self.attempts.has_missed(claim) {
             // The answers tell of the cancels that came before their claims.

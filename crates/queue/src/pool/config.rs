@@ -5,7 +5,7 @@ use steadfast_domain::{BootId, QueueName};
 use steadfast_lifecycle::DrainTrigger;
 
 use super::StartRate;
-use crate::admission::SettleRates;
+use crate::admission::{JobRates, SettleRates};
 
 /// What the pool is told by whoever builds the server.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub struct PoolConfig {
     pub queues: Vec<PoolQueue>,
     /// Where it measures how fast jobs end; admission reads it.
     pub settle_rates: Arc<SettleRates>,
+    /// Where it counts what starts and what ends: admission is given the same one.
+    pub job_rates: Arc<JobRates>,
     /// Asked when one of the pool's own tasks panics: half a pool must not look like a whole one.
     pub drain: DrainTrigger,
 }

@@ -88,6 +88,7 @@ impl Pool {
             let labels = [job.queue.as_str(), job.kind.as_str(), change.state.as_str()];
             self.metrics.finished.with_label_values(&labels).inc();
             self.config.settle_rates.settled(&job.queue, job.payload_bytes);
+            self.config.job_rates.finished(&job.queue);
         } else if change.state == JobState::Retryable {
             self.metrics.retried.inc();
         }

@@ -11,7 +11,7 @@ use steadfast_domain::{
     BootId, InvalidField, Job, JobId, JobState, KindName, NewJob, QueueName, RawJson, RetryPolicy,
 };
 use steadfast_lifecycle::{Phase, PhaseSender, Phases, Tasks, drain_channel, phases};
-use steadfast_queue::admission::{AdmissionConfig, QueueConfig, QueueMode, SettleRates};
+use steadfast_queue::admission::{AdmissionConfig, JobRates, QueueConfig, QueueMode, SettleRates};
 use steadfast_queue::metrics::{AdmissionMetrics, PoolMetrics};
 use steadfast_queue::pool::{PoolConfig, PoolQueue, PoolRuntimes, StartRate};
 use steadfast_queue::store::{JobStore, QueueSpec, StoreLimits, Submission};
@@ -152,9 +152,11 @@ impl Given {
         tokio::task::yield_now().await;
         let registry = Registry::new();
         Inside {
+            began: Instant::now(),
             pool_metrics: PoolMetrics::register(&registry).unwrap(),
             admission_metrics: AdmissionMetrics::register(&registry).unwrap(),
             settle_rates: Arc::default(),
+            job_rates: Arc::new(JobRates::new(self.queues.iter().map(|queue| queue.name.clone()))),
             drain_ends: watch::Sender::new(None),
             mutations: Tasks::new(),
             given: self,
@@ -183,6 +185,8 @@ pub(crate) struct Inside {
     pub(crate) tasks: Tasks,
     pub(crate) registry: Registry,
     pub(crate) settle_rates: Arc<SettleRates>,
+    pub(crate) job_rates: Arc<JobRates>,
+    pub(crate) began: Instant,
     pub(crate) drain_ends: watch::Sender<Option<Instant>>,
     pub(crate) mutations: Tasks,
     pool_metrics: PoolMetrics,
@@ -202,6 +206,7 @@ impl Inside {
             boot: BootId::from_random(boot),
             queues: self.given.queues.clone(),
             settle_rates: Arc::clone(&self.settle_rates),
+            job_rates: Arc::clone(&self.job_rates),
             drain: drain_channel().0,
         };
         let handlers = self.given.handlers_runtime.clone().unwrap_or_else(Handle::current);
@@ -231,6 +236,7 @@ impl Inside {
             request_timeout: Duration::from_secs(30),
             queues,
             settle_rates: Arc::clone(&self.settle_rates),
+            job_rates: Arc::clone(&self.job_rates),
             drain_ends: self.drain_ends.subscribe(),
         };
         Admission::new(

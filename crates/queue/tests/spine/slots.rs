@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use steadfast_domain::{JobState, Start};
-use steadfast_queue::{JobContext, JobHandler};
+use steadfast_queue::admission::Rates;
+use steadfast_queue::{Failure, JobContext, JobHandler};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
@@ -244,4 +245,28 @@ async fn a_limited_queue_that_is_empty_asks_for_nothing() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     let polls = server.store.asked.lock().len() - asked;
     assert!(polls <= 15, "{polls} claims in a minute without work");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rates_tell_what_is_accepted_started_and_finished() {
+    let server = given(runs(|context: JobContext| async move {
+        if context.job().attempt == 1 { Err(Failure::retryable("io", "not now")) } else { done() }
+    }))
+    .start()
+    .await;
+    let admission = server.admission();
+    let (default, other) = (queue("default"), queue("other"));
+    assert_eq!(admission.queue_rates(&default), Some(Rates::default()));
+    let submitted = admission.submit(vec![work(); 30], None, ()).await.unwrap();
+    for submitted in submitted {
+        server.ended(submitted.job.id).await;
+    }
+    tokio::time::sleep_until(server.began + Duration::from_secs(3)).await;
+    let tripled = Rates { submitted: 30.0, started: 60.0, finished: 30.0 };
+    let Rates { submitted, started, finished } = admission.queue_rates(&default).unwrap();
+    assert_eq!(
+        Rates { submitted: submitted * 3.0, started: started * 3.0, finished: finished * 3.0 },
+        tripled
+    );
+    assert_eq!(admission.queue_rates(&other), None);
 }
