@@ -2,6 +2,7 @@
 
 mod check;
 mod drain;
+mod openapi;
 
 use std::env;
 use std::fmt::Display;
@@ -12,6 +13,7 @@ use steadfast::settings::{Loaded, SettingsArgs, SettingsError};
 pub(crate) use check::run as check;
 use drain::DrainArgs;
 pub(crate) use drain::run as drain;
+pub(crate) use openapi::run as openapi;
 
 /// The server refused, or could not do what was asked.
 pub(crate) const EXIT_FAILED: u8 = 1;
@@ -40,6 +42,8 @@ pub(crate) enum Command {
     Check(SettingsArgs),
     /// Ask a running server to drain
     Drain(DrainArgs),
+    /// Print the OpenAPI document of the HTTP API
+    Openapi,
 }
 
 impl CommandLine {

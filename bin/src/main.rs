@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         Command::Serve(settings) => serve(&settings),
         Command::Check(settings) => commands::check(&settings),
         Command::Drain(args) => commands::drain(&args),
+        Command::Openapi => commands::openapi(),
     })
 }
 

@@ -28,7 +28,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// When a reader is to come back after a shutdown, in milliseconds: spread, so that not all come at once.
 const RECONNECT_MS: std::ops::Range<u64> = 1_000..5_000;
 
-const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+pub(crate) const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// The handler.
 pub(crate) async fn of_job(

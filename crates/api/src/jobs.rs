@@ -17,7 +17,7 @@ use crate::problem::{Refused, Repeat};
 use crate::trace::WasHeld;
 
 /// Rows of a list page whose request names no limit.
-const LIST_LIMIT_DEFAULT: u64 = 50;
+pub(crate) const LIST_LIMIT_DEFAULT: u64 = 50;
 
 const NAME_ALLOWED: &str = "1 to 64 characters of a-z, 0-9, '.', '_' and '-'";
 const STATE_ALLOWED: &str = "scheduled, queued, processing, retryable, completed, dead, cancelled or expired";

@@ -15,6 +15,7 @@
 //!
 //! Start with `routes.rs`, which has all routes and layers, then [`Connections`].
 
+mod about;
 mod answer;
 mod answer_memory;
 mod app;
@@ -22,6 +23,7 @@ mod body;
 mod config;
 mod connections;
 mod csrf;
+mod described;
 mod drain;
 mod events;
 mod health;
@@ -30,6 +32,7 @@ mod idempotency;
 mod jobs;
 mod limits;
 mod metrics;
+mod openapi;
 mod pages;
 mod parameters;
 mod prefer;
@@ -44,4 +47,5 @@ pub use app::{App, Services};
 pub use body::ENVELOPE_BYTES_MAX;
 pub use config::Config;
 pub use connections::{ConnectionReport, Connections, EXTRA_CONNECTIONS, Peer, RESERVED_CONNECTIONS};
+pub use openapi::openapi_document;
 pub use routes::router;

@@ -45,7 +45,8 @@ pub(crate) async fn home(State(app): State<Arc<App>>) -> Html<String> {
              <li><a href=\"/v1/jobs\">Jobs</a></li>\n\
              <li><a href=\"/v1/queues\">Queues</a></li>\n\
              <li><a href=\"/healthz\">Health</a>, <a href=\"/readyz\">readiness</a></li>\n\
-             <li><a href=\"/metrics\">Metrics</a></li>\n</ul>\n\
+             <li><a href=\"/metrics\">Metrics</a></li>\n\
+             <li><a href=\"/openapi.json\">OpenAPI document</a></li>\n</ul>\n\
              <p>What an error's code means:</p>\n<ul>\n{problems}</ul>",
             env!("CARGO_PKG_VERSION"),
             app.phases.current().as_str(),

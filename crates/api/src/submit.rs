@@ -20,8 +20,8 @@ use crate::prefer::wait_of;
 use crate::problem::{Refused, Repeat};
 use crate::trace::{Trace, WasHeld};
 
-const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+pub(crate) const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+pub(crate) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// `POST /v1/jobs` and `POST /jobs`.
 pub(crate) async fn submit(

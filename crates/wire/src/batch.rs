@@ -1,3 +1,4 @@
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use steadfast_domain::{NewJob, limits};
 
@@ -6,16 +7,19 @@ use crate::submit::read_element;
 use crate::{Durability, JobDocument, SubmitRequest};
 
 /// The body of `POST /v1/jobs/batch` as a client writes it: 1 to 1,000 jobs, all or none.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct BatchRequest {
     /// The jobs.
+    #[schemars(length(min = 1, max = limits::BATCH_JOBS_MAX))]
     pub jobs: Vec<SubmitRequest>,
 }
 
 /// The answer to an accepted batch.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BatchAnswer {
     /// The jobs, in the request's order.
+    #[schemars(length(min = 1, max = limits::BATCH_JOBS_MAX))]
     pub jobs: Vec<JobDocument>,
     /// What they survive.
     pub durability: Durability,

@@ -1,77 +1,102 @@
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
-use steadfast_domain::{Job, JobError, JobId, JobState, Priority, RawJson, Timestamp, Version};
+use steadfast_domain::{Job, JobError, JobId, JobState, Priority, RawJson, Timestamp, Version, limits};
 
 use crate::scalars::{priority, rfc3339, rfc3339_option, state};
+use crate::schema;
 
 /// A job as the API shows it, members in the order of its page.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Job")]
 pub struct JobDocument {
     /// Its identity, a UUIDv7.
+    #[schemars(with = "schema::Id")]
     pub id: JobId,
     /// Where it waits.
+    #[schemars(with = "schema::Name")]
     pub queue: String,
     /// Which handler runs it.
+    #[schemars(with = "schema::Name")]
     pub kind: String,
     /// Where it is in its life.
     #[serde(with = "state")]
+    #[schemars(with = "schema::State")]
     pub state: JobState,
     /// How early it is taken.
     #[serde(with = "priority")]
+    #[schemars(with = "schema::PriorityName")]
     pub priority: Priority,
     /// What its handler gets, byte for byte as submitted; left out in lists.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "serde_json::Value")]
     pub payload: Option<RawJson>,
     /// Bytes of the payload.
     pub payload_bytes: usize,
     /// Attempts begun and counted.
     pub attempt: u32,
     /// Attempts it may have in all.
+    #[schemars(range(min = 1, max = limits::ATTEMPTS_MAX))]
     pub max_attempts: u32,
     /// How often a crash or a lapsed lease ended its attempt.
     pub interruptions: u32,
     /// Grows with each durable state change.
+    #[schemars(with = "u64", range(min = 1))]
     pub version: Version,
     /// When it was accepted.
     #[serde(with = "rfc3339")]
+    #[schemars(with = "schema::Time")]
     pub created_at: Timestamp,
     /// When it is, or was, due for its next attempt.
     #[serde(with = "rfc3339")]
+    #[schemars(with = "schema::Time")]
     pub run_at: Timestamp,
     /// When its newest attempt began.
     #[serde(with = "rfc3339_option")]
+    #[schemars(with = "Option<schema::Time>")]
     pub started_at: Option<Timestamp>,
     /// When it ended.
     #[serde(with = "rfc3339_option")]
+    #[schemars(with = "Option<schema::Time>")]
     pub finished_at: Option<Timestamp>,
     /// After this moment it is not started any more.
     #[serde(with = "rfc3339_option")]
+    #[schemars(with = "Option<schema::Time>")]
     pub deadline: Option<Timestamp>,
     /// What its handler last reported.
+    #[schemars(with = "serde_json::Value")]
     pub progress: Option<RawJson>,
     /// What its handler returned, JSON `null` when nothing; left out in lists.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "serde_json::Value")]
     pub result: Option<RawJson>,
     /// How its last failed attempts ended, oldest first.
+    #[schemars(length(max = limits::ERRORS_MAX))]
     pub errors: Vec<JobErrorDocument>,
     /// What its handler left for the next attempt, JSON `null` when nothing; left out in lists.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "serde_json::Value")]
     pub checkpoint: Option<RawJson>,
     /// Whether its running attempt was asked to stop for good.
     pub cancel_requested: bool,
     /// The key of the submission that made it.
+    #[schemars(length(min = 1, max = limits::KEY_BYTES_MAX))]
     pub idempotency_key: Option<String>,
     /// At most one live job of its queue has this key.
+    #[schemars(with = "Option<schema::Unique>")]
     pub unique_key: Option<String>,
     /// Its labels.
+    #[schemars(with = "schema::Labels")]
     pub tags: BTreeMap<String, String>,
     /// Who runs it now, for people to read.
     pub owner: Option<String>,
     /// The trace it belongs to: 32 hexadecimal digits.
+    #[schemars(with = "Option<schema::TraceId>")]
     pub trace_id: Option<String>,
     /// What the job survives; only in the answer to a submit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Durability")]
     pub durability: Option<Durability>,
     /// Whether a live job with the same `unique_key` was answered instead of a new one; left out when not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -79,21 +104,26 @@ pub struct JobDocument {
 }
 
 /// How one attempt failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "JobError")]
 pub struct JobErrorDocument {
     /// The attempt's number, from 1.
+    #[schemars(range(min = 1))]
     pub attempt: u32,
     /// When it ended.
     #[serde(with = "rfc3339")]
+    #[schemars(with = "schema::Time")]
     pub at: Timestamp,
     /// A stable word for programs, such as `timeout`.
+    #[schemars(length(max = limits::ERROR_CODE_BYTES_MAX))]
     pub code: String,
     /// A sentence for people.
+    #[schemars(length(max = limits::ERROR_MESSAGE_BYTES_MAX))]
     pub message: String,
 }
 
 /// What an accepted job survives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Durability {
     /// Loss of power: it was fsynced.
@@ -105,9 +135,10 @@ pub enum Durability {
 }
 
 /// One page of `GET /v1/jobs`, newest first.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct JobPage {
     /// The jobs, without payload, result and checkpoint.
+    #[schemars(length(max = limits::LIST_LIMIT_MAX))]
     pub jobs: Vec<JobDocument>,
     /// The `cursor` of the next page, while there may be one.
     pub next_cursor: Option<String>,

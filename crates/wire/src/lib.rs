@@ -9,6 +9,9 @@
 //! Nothing here does I/O or knows HTTP beyond the number of a status code. Readers of answers ignore
 //! members they do not know, since more may be added; the reader of requests refuses them. Start with
 //! [`JobDocument`] and [`ErrorCode`].
+//!
+//! Every document has a JSON Schema too, derived from the same definition; its comments are what a reader of the
+//! OpenAPI document gets.
 
 mod batch;
 mod code;
@@ -20,6 +23,7 @@ mod members;
 mod problem;
 mod queue;
 mod scalars;
+pub mod schema;
 mod submit;
 
 pub use batch::{BatchAnswer, BatchRequest, read_batch};

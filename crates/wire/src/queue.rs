@@ -1,16 +1,21 @@
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::schema;
+
 /// The answer of `GET /v1/queues`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct QueueList {
     /// Every queue, by name.
     pub queues: Vec<QueueDocument>,
 }
 
 /// One queue, as `GET /v1/queues/{name}` answers it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Queue")]
 pub struct QueueDocument {
     /// Its name.
+    #[schemars(with = "schema::Name")]
     pub name: String,
     /// Who runs its jobs; `null` of a queue that the answering process does not declare.
     pub mode: Option<QueueMode>,
@@ -34,7 +39,7 @@ pub struct QueueDocument {
 }
 
 /// Who runs a queue's jobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum QueueMode {
     /// The servers themselves.
@@ -44,7 +49,7 @@ pub enum QueueMode {
 }
 
 /// Jobs per second in one process, over the last ten seconds or since it began.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct QueueRates {
     /// Accepted.
     pub submitted_per_second: f64,
@@ -55,7 +60,7 @@ pub struct QueueRates {
 }
 
 /// Stored jobs of one queue by state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct QueueDepth {
     /// Accepted, for later.
     pub scheduled: u64,

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use steadfast_domain::{
@@ -10,66 +11,85 @@ use steadfast_domain::{
 
 use crate::members::{Faults, Members, Misread, entries, text_of};
 use crate::scalars::rfc3339_option;
+use crate::schema;
 
 /// The body of `POST /v1/jobs` as a client writes it; what is `None` is left out and gets its default.
 ///
 /// The server does not read it through this type but with [`read_job`], which finds every fault at once.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct SubmitRequest {
     /// Which handler is to run it.
+    #[schemars(with = "schema::Name")]
     pub kind: String,
     /// What the handler gets; `{}` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Value>", extend("default" = {}))]
     pub payload: Option<RawJson>,
     /// Where it waits; `default` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<schema::Name>", extend("default" = QueueName::default_queue().as_str()))]
     pub queue: Option<String>,
     /// `critical`, `high`, `normal` (the default) or `low`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<schema::PriorityName>", extend("default" = Priority::default().as_str()))]
     pub priority: Option<String>,
     /// When it may first run; not together with `delay_ms`.
     #[serde(skip_serializing_if = "Option::is_none", with = "rfc3339_option")]
+    #[schemars(with = "Option<schema::GivenTime>")]
     pub run_at: Option<Timestamp>,
     /// For how long it is to wait before it may first run.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = SCHEDULE_AHEAD_MS_MAX))]
     pub delay_ms: Option<u64>,
     /// The longest one attempt may run.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = ATTEMPT_TIMEOUT_MS_MAX))]
     pub timeout_ms: Option<u64>,
     /// After this moment it is not started any more.
     #[serde(skip_serializing_if = "Option::is_none", with = "rfc3339_option")]
+    #[schemars(with = "Option<schema::GivenTime>")]
     pub deadline: Option<Timestamp>,
     /// The longest it may wait, from its due time, for its first start.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = SCHEDULE_AHEAD_MS_MAX))]
     pub max_wait_ms: Option<u64>,
     /// What happens when an attempt fails.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryRequest>,
     /// At most one live job of the queue has this key.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<schema::Unique>")]
     pub unique_key: Option<String>,
     /// Labels for lists.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "Option<schema::Labels>")]
     pub tags: BTreeMap<String, String>,
 }
 
 /// The member `retry` of a [`SubmitRequest`]; what is `None` gets its default.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct RetryRequest {
     /// Attempts in all, the first included.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = limits::ATTEMPTS_MAX))]
     pub max_attempts: Option<u32>,
     /// `exponential`, `fixed` or `none`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<schema::BackoffName>")]
     pub backoff: Option<String>,
     /// The delay after the first failed attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = BACKOFF_MS_MAX))]
     pub initial_ms: Option<u64>,
     /// The longest delay.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = BACKOFF_MS_MAX))]
     pub max_ms: Option<u64>,
     /// By which share of itself a delay is spread: 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1))]
     pub jitter: Option<f64>,
 }
 

@@ -9,6 +9,7 @@ mod connections;
 mod faulty_store;
 mod harness;
 mod limits;
+mod openapi;
 mod phases;
 mod streams;
 mod submits;
