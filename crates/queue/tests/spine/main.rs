@@ -7,6 +7,7 @@ mod faulty_store;
 mod given;
 mod hub;
 mod leases;
+mod order;
 mod slots;
 mod stops;
 mod stress;
