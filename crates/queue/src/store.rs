@@ -73,7 +73,10 @@ pub trait JobStore: Send + Sync + 'static {
     /// power loss. At most one job that was interrupted twice or more runs per owner at a time
     /// (DESIGN.md, "Interruptions"): fewest interruptions first, the next when it has ended or has run for
     /// [`SUSPECT_ALONE_FOR`]. One on its last chance ([`StoreLimits::is_last_chance`]) is alone from its start
-    /// to its end, so that it can only be condemned for what it does itself. Never waits for work: with none ready it answers an empty list.
+    /// to its end, so that it can only be condemned for what it does itself.
+    ///
+    /// Never waits, for work or for anybody: with none ready it answers an empty list, and a job that another
+    /// call holds at that very moment may be passed over.
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError>;
 
     /// Heartbeat of claims. Progress: the newest wins, and may be lost. A checkpoint is durable on `Ok`.

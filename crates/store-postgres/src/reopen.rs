@@ -73,7 +73,8 @@ impl Reopen {
         let Some(entry) = loaded.get(self.id) else { return Ok(Err(Refusal::JobNotFound)) };
         let (job, state) = (&entry.stored.job, entry.state());
         if state.after(Event::Reopen).is_none() {
-            return Ok(Err(Refusal::State(state)));
+            let reads = entry.stored.clone().into_job(now).state;
+            return Ok(Err(Refusal::State(reads)));
         }
         if job.deadline.is_some_and(|deadline| deadline <= now) {
             return Ok(Err(Refusal::DeadlinePassed));

@@ -10,6 +10,7 @@ use steadfast_queue::metrics::StoreMetrics;
 use steadfast_queue::store::StoreLimits;
 use steadfast_store_postgres::{PostgresConfig, PostgresStore};
 use steadfast_testkit::conformance::Bench;
+use steadfast_testkit::model::Life;
 use steadfast_testkit::postgres::Cluster;
 
 /// One schema of the cluster that all tests share.
@@ -29,3 +30,4 @@ impl Bench for Schema {
 
 steadfast_testkit::conformance!(Schema::default());
 steadfast_testkit::durable_conformance!(Schema::default());
+steadfast_testkit::model!(Schema::default(), Life::Durable, 50);

@@ -10,6 +10,7 @@ use steadfast_queue::metrics::StoreMetrics;
 use steadfast_queue::store::StoreLimits;
 use steadfast_store_sqlite::{SqliteConfig, SqliteStore};
 use steadfast_testkit::conformance::Bench;
+use steadfast_testkit::model::Life;
 use tempfile::TempDir;
 
 /// One file in a directory of its own.
@@ -32,3 +33,4 @@ impl Bench for File {
 
 steadfast_testkit::conformance!(File::new());
 steadfast_testkit::durable_conformance!(File::new());
+steadfast_testkit::model!(File::new(), Life::Durable, 100);

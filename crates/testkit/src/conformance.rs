@@ -40,7 +40,6 @@ pub mod leases;
 pub mod lists;
 pub mod order;
 mod properties;
-pub mod random;
 pub mod reopening;
 pub mod retention;
 pub mod room;

@@ -26,6 +26,7 @@ pub mod gate;
 pub mod haproxy;
 pub mod harness;
 pub mod history;
+pub mod model;
 pub mod ports;
 pub mod postgres;
 pub mod proxy;

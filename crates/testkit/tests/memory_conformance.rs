@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use steadfast_queue::store::StoreLimits;
 use steadfast_queue::{JobStore, MemoryStore};
 use steadfast_testkit::conformance::Bench;
+use steadfast_testkit::model::Life;
 
 struct Memory;
 
@@ -17,3 +18,4 @@ impl Bench for Memory {
 }
 
 steadfast_testkit::conformance!(Memory);
+steadfast_testkit::model!(Memory, Life::OneProcess, 500);

@@ -54,7 +54,8 @@ impl State {
     }
 }
 
-fn state_read(job: &Job, now: Now) -> JobState {
+/// As which state a job reads now: one that waits, as `queued` from its time on.
+pub(super) fn state_read(job: &Job, now: Now) -> JobState {
     match job.state {
         JobState::Scheduled | JobState::Retryable if job.run_at <= now.at => JobState::Queued,
         state => state,

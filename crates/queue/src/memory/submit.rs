@@ -6,6 +6,7 @@ use steadfast_domain::{Change, Event, Job, JobId, NewJob, QueueName};
 use super::clock::Now;
 use super::indexes::{Load, unique_name};
 use super::keys::KeyName;
+use super::read::state_read;
 use super::state::{Entry, State};
 use crate::store::{How, IdempotencyKey, Refusal, StoreError, Submission, SubmitError, Submitted};
 
@@ -40,7 +41,7 @@ impl State {
 
     pub(super) fn reopen(&mut self, id: JobId, now: Now) -> Result<Change, Refusal> {
         let job = &self.jobs.get(&id).ok_or(Refusal::JobNotFound)?.job;
-        let not_allowed = Refusal::State(job.state);
+        let not_allowed = Refusal::State(state_read(job, now));
         if job.state.after(Event::Reopen).is_none() {
             return Err(not_allowed);
         }

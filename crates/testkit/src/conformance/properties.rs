@@ -116,6 +116,7 @@ macro_rules! each_property {
                 a_reopened_job_begins_anew_and_keeps_its_errors,
                 a_job_cancelled_while_waiting_may_be_reopened,
                 only_dead_and_cancelled_jobs_are_reopened,
+                a_refused_reopening_tells_the_state_as_it_reads,
                 a_job_past_its_deadline_is_not_reopened,
                 reopening_twice_at_once_opens_once;
             versions:
@@ -153,8 +154,6 @@ macro_rules! each_property {
             closing:
                 a_closed_store_refuses_every_call,
                 calls_under_way_at_the_close_are_answered;
-            random:
-                random_work_agrees_with_the_model;
         }
     };
 }

@@ -1,10 +1,11 @@
 //! Opening an ended job again.
 
-use steadfast_domain::{JobId, JobState, NewJob};
+use steadfast_domain::{JobId, JobState, NewJob, Start};
 use steadfast_queue::store::{End, Refusal};
+use tokio::time::sleep;
 
 use super::Bench;
-use super::subject::{LONG, Subject, completed, dead, echo, of_kind, retry};
+use super::subject::{BRIEF, LONG, Subject, completed, dead, echo, of_kind, retry};
 
 /// A `dead` or `cancelled` job is queued again: attempts and interruptions from zero, errors kept.
 pub async fn a_reopened_job_begins_anew_and_keeps_its_errors(bench: &mut dyn Bench) {
@@ -59,6 +60,16 @@ pub async fn only_dead_and_cancelled_jobs_are_reopened(bench: &mut dyn Bench) {
     store.end(store.claim_one().await.id, retry(LONG)).await;
     assert_eq!(store.reopen(retried.id).await, Err(Refusal::State(JobState::Retryable)));
     assert_eq!(store.reopen(JobId::from_u128(7)).await, Err(Refusal::JobNotFound));
+}
+
+/// A job whose time has come reads as `queued`, also where it is refused, and before housekeeping knows.
+pub async fn a_refused_reopening_tells_the_state_as_it_reads(bench: &mut dyn Bench) {
+    let store = Subject::open(bench).await;
+    let job = store.submit(NewJob { start: Start::After(BRIEF), ..echo() }).await;
+    while store.now().await <= job.run_at {
+        sleep(BRIEF).await;
+    }
+    assert_eq!(store.reopen(job.id).await, Err(Refusal::State(JobState::Queued)));
 }
 
 /// A job that would only expire is not opened.

@@ -12,8 +12,9 @@ use async_trait::async_trait;
 use steadfast_queue::store::StoreLimits;
 use steadfast_queue::{JobStore, MemoryStore};
 use steadfast_testkit::conformance::{Bench, DURABLE_PROPERTIES, PROPERTIES, Property};
+use steadfast_testkit::model::{self, Life};
 
-use fault::{FAULTS, Fault};
+use fault::{FAULTS, Fault, SEEN_BY_THE_MODEL};
 use faulty_store::FaultyStore;
 
 /// Opens memory stores with this fault.
@@ -73,4 +74,14 @@ fn a_store_that_forgets_fails_every_durable_property() {
     let missed: Vec<_> =
         DURABLE_PROPERTIES.iter().filter(|property| keeps(property, &mut Forgetful)).collect();
     assert!(missed.is_empty(), "not noticed: {missed:?}");
+}
+
+#[test]
+fn the_model_explains_no_broken_store() {
+    const SEQUENCES: u32 = 100;
+    let explained =
+        |fault: Option<Fault>| model::explains(Life::OneProcess, SEQUENCES, || Box::new(Broken(fault)));
+    assert!(explained(None));
+    let missed: Vec<_> = SEEN_BY_THE_MODEL.iter().filter(|fault| explained(Some(**fault))).collect();
+    assert!(missed.is_empty(), "explained: {missed:?}");
 }
