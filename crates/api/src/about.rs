@@ -6,6 +6,7 @@ pub(crate) mod jobs;
 pub(crate) mod queues;
 pub(crate) mod server;
 pub(crate) mod submit;
+pub(crate) mod websocket;
 
 use serde_json::{Value, json};
 use steadfast_wire::ErrorCode;

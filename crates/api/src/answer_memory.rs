@@ -50,6 +50,15 @@ impl AnswerMemory {
         }
     }
 
+    /// A part of a stream with its share; `None` when there is none left.
+    pub(crate) fn admit_part(&self, bytes: Bytes) -> Option<Bytes> {
+        if (bytes.len() as u64) < COUNTED_BYTES_LEAST {
+            return Some(bytes);
+        }
+        let share = self.take(u32::try_from(bytes.len()).unwrap_or(u32::MAX))?;
+        Some(Bytes::from_owner(Part { bytes, _share: Arc::new(share) }))
+    }
+
     /// The answer to a change with its share as far as there is one: what was done must be told.
     pub(crate) fn count(&self, answer: Response) -> Response {
         match counted_bytes(&answer).and_then(|bytes| self.take(bytes)) {

@@ -3,14 +3,14 @@ use std::task::{Context, Poll};
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use futures_util::future::{Either, Ready, ok};
-use http::header::{HOST, ORIGIN};
+use http::header::{HOST, ORIGIN, UPGRADE};
 use steadfast_wire::ErrorCode;
 use tower::{Layer, Service};
 
 use crate::problem::Refused;
 
-/// Refuses changes that a foreign web page asks for through somebody's browser. Browsers say so themselves;
-/// programs send neither header.
+/// Refuses changes that a foreign web page asks for through somebody's browser, and WebSockets, which a page may open
+/// anywhere and read. Browsers say so themselves; programs send neither header.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SameOrigin;
 
@@ -36,8 +36,9 @@ impl<S: Service<Request, Response = Response>> Service<Request> for OnlySameOrig
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        if !request.method().is_safe() && is_foreign(&request) {
-            let detail = "a change cannot be asked for by a page of another origin";
+        let matters = !request.method().is_safe() || request.headers().contains_key(UPGRADE);
+        if matters && is_foreign(&request) {
+            let detail = "a page of another origin can ask neither for a change nor for a WebSocket";
             return Either::Right(ok(Refused::new(ErrorCode::Forbidden, detail).into_response()));
         }
         Either::Left(self.0.call(request))

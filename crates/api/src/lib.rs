@@ -16,6 +16,7 @@
 //! Start with `routes.rs`, which has all routes and layers, then [`Connections`].
 
 mod about;
+mod all_events;
 mod answer;
 mod answer_memory;
 mod app;
@@ -40,8 +41,10 @@ mod problem;
 mod queues;
 mod refusals;
 mod routes;
+mod sse;
 mod submit;
 mod trace;
+mod websocket;
 
 pub use app::{App, Services};
 pub use body::ENVELOPE_BYTES_MAX;

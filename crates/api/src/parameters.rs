@@ -47,6 +47,11 @@ impl Parameters {
         Ok(Self(pairs))
     }
 
+    /// A parameter's text, whatever it is.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(given, _)| given == name).map(|(_, text)| text.as_str())
+    }
+
     /// A parameter read by `read`, or `None` when it is not given.
     pub(crate) fn get<T>(
         &self,
@@ -54,13 +59,13 @@ impl Parameters {
         read: impl FnOnce(&str) -> Result<T, Invalid>,
         allowed: &'static str,
     ) -> Result<Option<T>, Refused> {
-        let Some((_, text)) = self.0.iter().find(|(given, _)| given == name) else { return Ok(None) };
+        let Some(text) = self.text(name) else { return Ok(None) };
         read(text).map(Some).map_err(|_| Refused::parameter(name, text, allowed))
     }
 
     /// A whole number from `least` to `most`.
     pub(crate) fn whole(&self, name: &'static str, least: u64, most: u64) -> Result<Option<u64>, Refused> {
-        let Some((_, text)) = self.0.iter().find(|(given, _)| given == name) else { return Ok(None) };
+        let Some(text) = self.text(name) else { return Ok(None) };
         match text.parse() {
             Ok(number) if (least..=most).contains(&number) => Ok(Some(number)),
             _ => Err(Refused::parameter(name, text, format!("a whole number from {least} to {most}"))),

@@ -49,6 +49,11 @@ impl Refused {
         Self { code, problem: Box::new(Problem::new(code, detail, "")), cause: None, close: false }
     }
 
+    /// The sentence for people.
+    pub(crate) fn detail(&self) -> &str {
+        &self.problem.detail
+    }
+
     /// The store is not open yet.
     pub(crate) fn starting() -> Self {
         Self::new(ErrorCode::Starting, "the server is opening its store; nothing is lost, try again shortly")

@@ -11,7 +11,9 @@ use crate::csrf::SameOrigin;
 use crate::described::Described;
 use crate::problem::Refused;
 use crate::trace::Observe;
-use crate::{about, drain, events, health, jobs, metrics, openapi, pages, queues, submit};
+use crate::{
+    about, all_events, drain, events, health, jobs, metrics, openapi, pages, queues, submit, websocket,
+};
 
 /// The server's whole outside as a service. Requests come with a [`Peer`](crate::Peer) extension when
 /// [`Connections`](crate::Connections) accepted them.
@@ -19,7 +21,7 @@ pub fn router(app: Arc<App>) -> Router {
     let layers = ServiceBuilder::new()
         // Trace id, counts, log line, panics, and the completion of problem documents.
         .layer(Observe(Arc::clone(&app)))
-        // No changes on behalf of foreign web pages.
+        // No changes and no WebSockets on behalf of foreign web pages.
         .layer(SameOrigin);
 
     routes()
@@ -42,6 +44,8 @@ pub(crate) fn routes() -> Described {
         .get("/v1/jobs/{id}", jobs::get, about::jobs::get)
         .post("/v1/jobs/{id}/retry", jobs::retry, about::jobs::retry)
         .get("/v1/jobs/{id}/events", events::of_job, about::events::of_job)
+        .get("/v1/events", all_events::of_all, about::events::of_all)
+        .get("/v1/ws", websocket::open, about::websocket::open)
         .get("/v1/queues", queues::list, about::queues::list)
         .get("/v1/queues/{name}", queues::get, about::queues::get);
     // What takes load off the server: a `ControlPlace`.

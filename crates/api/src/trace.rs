@@ -13,7 +13,7 @@ use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use http::header::CONNECTION;
-use http::{HeaderMap, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use steadfast_domain::TraceParent;
 use steadfast_lifecycle::Phase;
 use steadfast_wire::ErrorCode;
@@ -140,6 +140,8 @@ async fn observe(
                     peer.go_away();
                 }
             }
+            // What is no longer HTTP says goodbye in its own way.
+            _ if response.status() == StatusCode::SWITCHING_PROTOCOLS => {}
             _ => {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }

@@ -2,15 +2,17 @@
 //!
 //! ```text
 //!  store.hints() ──▶ EventHub::run ──▶ one slot per watched job ──▶ Follower, wait_terminal
-//!  WorkerPool ── processing, progress ──▲                              │ on a gap, a lag, or now and then
-//!                                                                      ▼
-//!                                                                store.get(): the truth
+//!  WorkerPool ── processing, progress ──▲ │                            │ on a gap, a lag, or now and then
+//!                                         ▼                            ▼
+//!                    FeedReader ◀── one ring of all jobs' events     store.get(): the truth
 //! ```
 //!
 //! Hints may be lost; the slot holds only the newest. So nothing is ever concluded from a hint alone but
 //! "version n + 1 follows n": everything else is read from the row. Memory is bounded by the number of jobs
-//! that someone watches: the entry of a job goes with its last watcher.
+//! that someone watches: the entry of a job goes with its last watcher. Readers of all jobs share one ring, and one
+//! that it overtakes is told that it missed something.
 
+mod feed;
 mod follower;
 mod slots;
 
@@ -22,31 +24,34 @@ use steadfast_lifecycle::{Phase, Phases};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
+pub use feed::{FEED_EVENTS_MAX, FeedReader, Heard, JobEvent, JobNews};
 pub use follower::{Followed, Follower};
 
 use crate::store::{Hint, JobStore, StoreError};
+use feed::Feed;
 use slots::{News, Slots, Subscription};
 
 /// How long a watcher trusts silence before it reads its job's row: hints are lossy.
 const REREAD_AFTER: Duration = Duration::from_secs(5);
 
-/// Passes on what happens to single jobs. One per process.
+/// Passes on what happens to jobs. One per process.
 pub struct EventHub {
     store: Arc<dyn JobStore>,
     slots: Arc<Slots>,
+    feed: Arc<Feed>,
 }
 
 impl EventHub {
     /// A hub over `store`. Until [`run`](Self::run) runs, watchers live on their slow re-reading alone.
     pub fn new(store: Arc<dyn JobStore>) -> Arc<Self> {
-        Arc::new(Self { store, slots: Arc::default() })
+        Arc::new(Self { store, slots: Arc::default(), feed: Arc::default() })
     }
 
     /// Reads the store's hints until [`Phase::Stopped`]. Everything it missed, by lag or because it had not
-    /// begun, makes every watcher read its row.
+    /// begun, makes every watcher read its row, and is a gap to readers of all jobs.
     pub async fn run(self: Arc<Self>, phases: Phases) {
         let mut hints = self.store.hints();
-        self.slots.news_for_all();
+        self.missed_something();
         let stopped = phases.at_least(Phase::Stopped);
         tokio::pin!(stopped);
         loop {
@@ -56,26 +61,37 @@ impl EventHub {
                 hint = hints.recv() => hint,
             };
             match hint {
-                Ok(Hint::Changed(change)) => self.slots.news(change.id, |news| news.change(change)),
-                Ok(Hint::Everything) => self.slots.news_for_all(),
+                Ok(Hint::Changed(change, queue)) => {
+                    self.slots.news(change.id, |news| news.change(change));
+                    self.feed.change(change, queue);
+                }
+                Ok(Hint::Everything) => self.missed_something(),
                 Ok(_) => {}
                 Err(RecvError::Lagged(missed)) => {
                     tracing::debug!(missed, "the event hub lagged behind the store's hints");
-                    self.slots.news_for_all();
+                    self.missed_something();
                 }
                 Err(RecvError::Closed) => return,
             }
         }
     }
 
-    /// Tells the job's watchers that an attempt has begun. A hint: it has no version and may be lost.
-    pub fn report_processing(&self, id: JobId, attempt: u32) {
-        self.slots.news(id, |news| news.processing(attempt));
+    /// Tells the job's watchers that the attempt this claimed job is in has begun. A hint: it may be lost.
+    pub fn report_processing(&self, job: &Job) {
+        self.slots.news(job.id, |news| news.processing(job.attempt));
+        self.feed.hint(job, || JobNews::Processing { attempt: job.attempt });
     }
 
-    /// Tells the job's watchers how far an attempt is. A hint: the newest wins.
-    pub fn report_progress(&self, id: JobId, progress: RawJson) {
-        self.slots.news(id, |news| news.progress(progress));
+    /// Tells the job's watchers how far its attempt is. A hint: the newest wins.
+    pub fn report_progress(&self, job: &Job, progress: &RawJson) {
+        self.slots.news(job.id, |news| news.progress(progress.clone()));
+        self.feed.hint(job, || JobNews::Progress(progress.clone()));
+    }
+
+    /// Hears of all jobs from now on: every durable change that this process learns of, and hints about the
+    /// attempts that it runs itself.
+    pub fn feed(&self) -> FeedReader {
+        Feed::subscribe(&self.feed)
     }
 
     /// Every durable change of the job after version `after`, once and in order; with `None` from the oldest
@@ -107,6 +123,11 @@ impl EventHub {
                 _ = phases.at_least(Phase::Draining) => {}
             }
         }
+    }
+
+    fn missed_something(&self) {
+        self.slots.news_for_all();
+        self.feed.gap();
     }
 
     fn subscribe(&self, id: JobId) -> Subscription {

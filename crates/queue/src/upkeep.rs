@@ -61,7 +61,7 @@ pub async fn run_upkeep(store: Arc<dyn JobStore>, phases: Phases) {
 async fn something_waits(hints: &mut broadcast::Receiver<Hint>) {
     loop {
         match hints.recv().await {
-            Ok(Hint::Changed(change))
+            Ok(Hint::Changed(change, _))
                 if matches!(change.state, JobState::Scheduled | JobState::Retryable) =>
             {
                 return;

@@ -114,7 +114,7 @@ impl Loaded {
         entry.is_changed = true;
         let after = Counted::of(job, entry.waiting.unwrap_or(state));
         changes.tallies.moved(&job.queue, Some(before), Some(after));
-        changes.effects.changes.push(change);
+        changes.effects.changes.push((change, job.queue.clone()));
         if entry.waiting.is_some() && job.run_at <= now {
             changes.effects.ready.insert(job.queue.clone());
         }

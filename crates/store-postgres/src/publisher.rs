@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ pub(crate) struct Publisher {
 
 /// Bytes of one notification, at most: PostgreSQL takes less than 8,000.
 const PAYLOAD_BYTES_MAX: usize = 7_900;
-/// Changes of jobs in one notification, at most; each takes about 75 bytes.
+/// Changes of jobs in one notification, at most; each takes about 75 bytes, beside its queue's name.
 const CHANGES_MAX: usize = 64;
 /// Requested cancels and ready queues in one notification, at most.
 const OTHERS_MAX: usize = 24;
@@ -31,10 +31,13 @@ pub(crate) struct News {
     pub(crate) from: u64,
     ready: BTreeSet<String>,
     cancels: Vec<(String, u64)>,
-    changes: Vec<(String, u64, String, i64)>,
+    /// By the jobs' queue.
+    changes: BTreeMap<String, Vec<(String, u64, String, i64)>>,
     queues: bool,
     /// There is more than could be told: look at everything.
     more: bool,
+    #[serde(skip)]
+    changes_told: usize,
 }
 
 impl Publisher {
@@ -98,11 +101,16 @@ impl News {
             Hint::CancelRequested(id) if self.cancels.len() < OTHERS_MAX => {
                 self.cancels.push((id.job.to_string(), id.fence.0));
             }
-            Hint::Changed(change) if self.changes.len() < CHANGES_MAX => {
+            Hint::Changed(change, queue) if self.changes_told < CHANGES_MAX => {
                 let Change { id, version, state, at } = change;
-                self.changes.push((id.to_string(), version.0, state.as_str().to_owned(), at.unix_ms()));
+                let change = (id.to_string(), version.0, state.as_str().to_owned(), at.unix_ms());
+                self.changes_told += 1;
+                match self.changes.get_mut(queue.as_str()) {
+                    Some(changes) => changes.push(change),
+                    None => _ = self.changes.insert(queue.as_str().to_owned(), vec![change]),
+                }
             }
-            Hint::Ready(_) | Hint::CancelRequested(_) | Hint::Changed(_) => self.more = true,
+            Hint::Ready(_) | Hint::CancelRequested(_) | Hint::Changed(..) => self.more = true,
         }
     }
 
@@ -111,7 +119,7 @@ impl News {
         match serde_json::to_string(self) {
             Ok(text) if text.len() <= PAYLOAD_BYTES_MAX => text,
             _ => format!(
-                r#"{{"from":{},"ready":[],"cancels":[],"changes":[],"queues":true,"more":true}}"#,
+                r#"{{"from":{},"ready":[],"cancels":[],"changes":{{}},"queues":true,"more":true}}"#,
                 self.from
             ),
         }
@@ -125,15 +133,15 @@ impl News {
     /// As hints.
     pub(crate) fn hints(&self) -> Vec<Hint> {
         let mut hints = Vec::new();
-        let changes = self.changes.iter().filter_map(|(id, version, state, at)| {
-            Some(Hint::Changed(Change {
-                id: id.parse().ok()?,
-                version: Version(*version),
-                state: JobState::parse(state).ok()?,
-                at: Timestamp::from_unix_ms(*at),
-            }))
-        });
-        hints.extend(changes);
+        for (queue, changes) in &self.changes {
+            let Ok(queue) = QueueName::new(queue) else { continue };
+            let changes = changes.iter().filter_map(|(id, version, state, at)| {
+                let (id, state) = (id.parse().ok()?, JobState::parse(state).ok()?);
+                let (version, at) = (Version(*version), Timestamp::from_unix_ms(*at));
+                Some(Hint::Changed(Change { id, version, state, at }, queue.clone()))
+            });
+            hints.extend(changes);
+        }
         let cancels = self.cancels.iter().filter_map(|(job, fence)| {
             let job: JobId = job.parse().ok()?;
             Some(Hint::CancelRequested(ClaimId { job, fence: Fence(*fence) }))
@@ -151,12 +159,17 @@ mod tests {
     use super::*;
 
     fn change(n: u128) -> Hint {
-        Hint::Changed(Change {
+        change_in(QueueName::default_queue(), n)
+    }
+
+    fn change_in(queue: QueueName, n: u128) -> Hint {
+        let change = Change {
             id: JobId::from_u128(n),
             version: Version(u64::MAX),
             state: JobState::Processing,
             at: Timestamp::from_unix_ms(i64::MAX),
-        })
+        };
+        Hint::Changed(change, queue)
     }
 
     fn told(hints: &[Hint]) -> Vec<Hint> {
@@ -173,14 +186,18 @@ mod tests {
         let hints =
             [change(1), Hint::CancelRequested(claim), Hint::Queues, Hint::Ready(QueueName::default_queue())];
         assert_eq!(told(&hints), hints);
+        let fit: Vec<Hint> = (0..CHANGES_MAX as u128).map(change).collect();
+        assert_eq!(told(&fit), fit);
     }
 
     #[test]
     fn what_is_too_much_says_look_at_everything() {
         let hints: Vec<Hint> = (0..1_000).map(change).collect();
         assert_eq!(told(&hints).last(), Some(&Hint::Everything));
-        let name = |n| Hint::Ready(QueueName::new(&format!("{n:064}")).unwrap());
-        let queues: Vec<Hint> = (0..100).map(name).collect();
+        let name = |n| QueueName::new(&format!("{n:064}")).unwrap();
+        let hints: Vec<Hint> = (0..CHANGES_MAX as u128).map(|n| change_in(name(n), n)).collect();
+        assert_eq!(told(&hints).last(), Some(&Hint::Everything));
+        let queues: Vec<Hint> = (0..100).map(|n| Hint::Ready(name(n))).collect();
         assert_eq!(told(&queues).last(), Some(&Hint::Everything));
         assert_eq!(News::decode("nonsense").hints(), [Hint::Everything]);
     }

@@ -352,7 +352,7 @@ fn accept(
     changes.new.push(job, key, unique)?;
     changes.waiting.push(job, begun.now);
     changes.tallies.moved(&job.queue, None, Some(Counted::of(job, state)));
-    changes.effects.changes.extend(job.history.last());
+    changes.effects.changes.extend(job.history.last().map(|change| (*change, job.queue.clone())));
     if job.run_at <= begun.now {
         changes.effects.ready.insert(job.queue.clone());
     }

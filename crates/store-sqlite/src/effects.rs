@@ -7,7 +7,8 @@ use crate::queues::{QueueIndex, Queues};
 /// What a transaction has changed, to be told once it is committed.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
-    pub(crate) changes: Vec<Change>,
+    /// Each with its job's queue.
+    pub(crate) changes: Vec<(Change, QueueIndex)>,
     pub(crate) cancels: Vec<ClaimId>,
     pub(crate) queues: bool,
     /// Queues that got ready work, each once.
@@ -33,10 +34,11 @@ impl Effects {
     /// Tells whoever listens, and forgets it.
     pub(crate) fn publish(&mut self, hints: &broadcast::Sender<Hint>, queues: &Queues) {
         if hints.receiver_count() > 0 {
-            let ready = self.ready.iter().map(|index| Hint::Ready(queues.get(*index).spec.name.clone()));
+            let name = |index: &QueueIndex| queues.get(*index).spec.name.clone();
+            let ready = self.ready.iter().map(|index| Hint::Ready(name(index)));
             let declared = self.queues.then_some(Hint::Queues);
             let cancels = self.cancels.iter().copied().map(Hint::CancelRequested);
-            let changes = self.changes.iter().copied().map(Hint::Changed);
+            let changes = self.changes.iter().map(|(change, queue)| Hint::Changed(*change, name(queue)));
             for hint in changes.chain(cancels).chain(ready).chain(declared) {
                 // An error says that the last listener has just gone.
                 let _ = hints.send(hint);

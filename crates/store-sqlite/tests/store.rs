@@ -200,7 +200,7 @@ async fn a_caller_who_is_gone_claims_nothing() {
         }
     };
     loop {
-        if let Hint::Changed(change) = hints.recv().await.unwrap() {
+        if let Hint::Changed(change, _) = hints.recv().await.unwrap() {
             assert_eq!((change.id, change.state), (job.id, JobState::Queued));
             break;
         }

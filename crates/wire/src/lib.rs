@@ -25,10 +25,11 @@ mod queue;
 mod scalars;
 pub mod schema;
 mod submit;
+mod websocket;
 
 pub use batch::{BatchAnswer, BatchRequest, read_batch};
 pub use code::ErrorCode;
-pub use event::{ProcessingEvent, ProgressEvent, ShutdownEvent, StateEvent};
+pub use event::{AnyJobEvent, AnyJobEventKind, ProcessingEvent, ProgressEvent, ShutdownEvent, StateEvent};
 pub use health::{Checks, Drain, Health, Ready};
 pub use job::{Durability, JobDocument, JobErrorDocument, JobPage};
 pub use job_text::JobText;
@@ -36,3 +37,4 @@ pub use members::{FAULTS_MAX, Misread};
 pub use problem::{Fault, Outcome, PROBLEM_CONTENT_TYPE, Problem};
 pub use queue::{QueueDepth, QueueDocument, QueueList, QueueMode, QueueRates};
 pub use submit::{RetryRequest, SubmitRequest, read_job};
+pub use websocket::{ClientMessage, ServerMessage, Topic};

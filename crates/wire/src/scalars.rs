@@ -54,6 +54,29 @@ pub(crate) mod state {
     }
 }
 
+/// A job state by its name, or none.
+pub(crate) mod state_option {
+    use super::*;
+
+    pub(crate) fn serialize<S: Serializer>(
+        state: &Option<JobState>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match state {
+            Some(state) => serializer.serialize_str(state.as_str()),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<JobState>, D::Error> {
+        #[derive(Deserialize)]
+        struct State(#[serde(with = "state")] JobState);
+        Ok(Option::<State>::deserialize(deserializer)?.map(|state| state.0))
+    }
+}
+
 /// A priority by its name.
 pub(crate) mod priority {
     use super::*;

@@ -1,12 +1,14 @@
 use http::StatusCode;
 use http::header::CACHE_CONTROL;
 use serde_json::{Value, json};
-use steadfast_wire::{ErrorCode, JobDocument, ProcessingEvent, ProgressEvent, ShutdownEvent, StateEvent};
+use steadfast_wire::{
+    AnyJobEvent, ErrorCode, JobDocument, ProcessingEvent, ProgressEvent, ShutdownEvent, StateEvent, schema,
+};
 
 use super::STORE;
 use super::jobs::id;
-use crate::events::X_ACCEL_BUFFERING;
 use crate::openapi::{Answer, Operation, Parameter, Schemas, Tag};
+use crate::sse::X_ACCEL_BUFFERING;
 
 /// `GET /v1/jobs/{id}/events`.
 pub(crate) fn of_job(schemas: &mut Schemas) -> Operation {
@@ -30,6 +32,31 @@ pub(crate) fn of_job(schemas: &mut Schemas) -> Operation {
         .answer(stream("The job's events, until its end. The schema is that of each event.", events))
         .answer(Answer::empty(StatusCode::NO_CONTENT, "The reader has seen `end`: there is nothing more to come."))
         .refuses(&[ErrorCode::InvalidParameter, ErrorCode::JobNotFound])
+        .refuses(STORE)
+}
+
+/// `GET /v1/events`.
+pub(crate) fn of_all(schemas: &mut Schemas) -> Operation {
+    let seen = json!({ "type": "string" });
+    let resync = json!({
+        "type": "object", "properties": { "type": { "const": "resync" } }, "required": ["type"],
+    });
+    let events = json!([
+        event("state", false, schemas.answer::<AnyJobEvent<'_>>()),
+        event("progress", false, schemas.answer::<AnyJobEvent<'_>>()),
+        event("resync", false, resync),
+        event("server_shutdown", false, schemas.answer::<ShutdownEvent>()),
+    ]);
+    Operation::new(Tag::Jobs, "streamEvents", "Follow all jobs by server-sent events")
+        .description(
+            "What happens from now on to every job, or to those of one queue: durable changes, and hints that an attempt \
+             runs and how far it is. Nothing is repeated: `resync` says that something may have been missed, and the \
+             reader lists. A reader that comes back with a `Last-Event-ID` is told so at once.",
+        )
+        .parameter(Parameter::query("queue", schemas.request::<schema::Name>(), "Only jobs of this queue."))
+        .parameter(Parameter::header("Last-Event-ID", seen, "There was a stream before: something was missed."))
+        .answer(stream("Events, until the server or the reader goes. The schema is that of each event.", events))
+        .refuses(&[ErrorCode::InvalidParameter, ErrorCode::QueueNotFound])
         .refuses(STORE)
 }
 

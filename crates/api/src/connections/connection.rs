@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tower::Service as _;
 
-use super::peer::Peer;
+use super::peer::{Peer, Upgraded};
 use super::socket::{Socket, SocketWatch};
 use super::unread::Unread;
 use super::{Shared, Stage};
@@ -33,7 +33,7 @@ const RESERVED_PATIENCE: Duration = Duration::from_secs(1);
 const RESERVED_HURRY: Duration = Duration::from_millis(20);
 /// How long an answer may be left unread while answers are short of memory; also how often is looked.
 const STALL_HURRY: Duration = Duration::from_secs(5);
-/// An answer of HTTP/1.1 that is shorter goes into the socket's own buffer, and is not watched.
+/// An answer of HTTP/1.1 that is known to be shorter goes into the socket's own buffer, and is not watched.
 const WATCHED_BYTES_LEAST: u64 = 4 * 1024;
 /// How long a connection without any request yet may take to bring one when all are closing.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(100);
@@ -104,7 +104,8 @@ pub(super) async fn serve(shared: &Shared, stream: TcpStream, peer: Peer) -> Opt
     let (socket, watch) = Socket::new(stream);
     let unread = Unread::default();
     let service = service(shared.router.clone(), peer.clone(), unread.clone());
-    let mut connection = pin!(shared.protocols.0.serve_connection(TokioIo::new(socket), service));
+    let mut connection =
+        pin!(shared.protocols.0.serve_connection_with_upgrades(TokioIo::new(socket), service));
     let mut stage = shared.stage.subscribe();
     let mut keeper = Keeper::new(shared, &watch, &unread, &peer);
     let mut look = pin!(sleep_until(keeper.next_look()));
@@ -141,7 +142,40 @@ pub(super) async fn serve(shared: &Shared, stream: TcpStream, peer: Peer) -> Opt
             Step::Cut => return None,
         }
     }
+    if let Some(session) = peer.take_session()
+        && !go_on(session, &mut keeper, &mut stage, &watch).await
+    {
+        return None;
+    }
     watch.take()
+}
+
+/// Lets a connection that is no longer HTTP go on to its end. Returns whether it is to be closed politely.
+async fn go_on(
+    mut session: Upgraded,
+    keeper: &mut Keeper<'_>,
+    stage: &mut watch::Receiver<Stage>,
+    socket: &SocketWatch,
+) -> bool {
+    let mut look = pin!(sleep_until(keeper.next_look()));
+    loop {
+        tokio::select! {
+            biased;
+            is_polite = &mut session => return is_polite,
+            _ = stage.changed() => {
+                if *stage.borrow_and_update() == Stage::Cut {
+                    return false;
+                }
+            }
+            () = look.as_mut() => {
+                if keeper.stalls() {
+                    reset(socket);
+                    return false;
+                }
+                look.as_mut().reset(keeper.next_look());
+            }
+        }
+    }
 }
 
 /// What answers the connection's requests.
@@ -164,7 +198,7 @@ fn service(
                     _ => _ = answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close")),
                 }
             }
-            let is_long = answer.body().size_hint().exact().is_some_and(|bytes| bytes >= WATCHED_BYTES_LEAST);
+            let is_long = answer.body().size_hint().exact().is_none_or(|bytes| bytes >= WATCHED_BYTES_LEAST);
             match version == Version::HTTP_2 || is_long {
                 true => Ok(answer.map(|body| unread.watch(body))),
                 false => Ok(answer),

@@ -1,12 +1,16 @@
+use std::fmt;
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::Version;
+use parking_lot::Mutex;
 
 /// Who sent a request, and over what: an extension of every request that came through
 /// [`Connections`](crate::Connections).
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Peer {
     address: SocketAddr,
     reserved: bool,
@@ -14,12 +18,16 @@ pub struct Peer {
 }
 
 /// What was seen on a connection so far.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Seen {
     request: AtomicBool,
     http2: AtomicBool,
     go_away: AtomicBool,
+    session: Mutex<Option<Upgraded>>,
 }
+
+/// What a connection goes on with once its HTTP is over. Returns whether it may end politely.
+pub(super) type Upgraded = Pin<Box<dyn Future<Output = bool> + Send>>;
 
 impl Peer {
     pub(super) fn new(address: SocketAddr, reserved: bool) -> Self {
@@ -39,6 +47,17 @@ impl Peer {
     /// Has the client told not to open further streams on this HTTP/2 connection.
     pub(crate) fn go_away(&self) {
         self.connection.go_away.store(true, Ordering::Release);
+    }
+
+    /// After the answer to this request the connection is no longer HTTP but `session`, which gets the socket from
+    /// hyper and says in the end whether the connection may end politely.
+    pub(crate) fn goes_on_with(&self, session: impl Future<Output = bool> + Send + 'static) {
+        *self.connection.session.lock() = Some(Box::pin(session));
+    }
+
+    /// What the connection goes on with, if it does.
+    pub(super) fn take_session(&self) -> Option<Upgraded> {
+        self.connection.session.lock().take()
     }
 
     /// Notes that a request has come.
@@ -63,5 +82,14 @@ impl Peer {
     pub(super) fn take_go_away(&self) -> bool {
         self.connection.go_away.load(Ordering::Acquire)
             && self.connection.go_away.swap(false, Ordering::AcqRel)
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer")
+            .field("address", &self.address)
+            .field("reserved", &self.reserved)
+            .finish_non_exhaustive()
     }
 }

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod all_events;
 mod bad_input;
 mod closing;
 mod codes;
 mod connections;
+mod event_stream;
 mod faulty_store;
 mod harness;
 mod limits;
@@ -14,3 +16,4 @@ mod phases;
 mod streams;
 mod submits;
 mod waits;
+mod websocket;

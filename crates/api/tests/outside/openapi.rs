@@ -16,6 +16,8 @@ const ROUTES: &[&str] = &[
     "POST /v1/jobs/{id}/cancel",
     "POST /v1/jobs/{id}/retry",
     "GET /v1/jobs/{id}/events",
+    "GET /v1/events",
+    "GET /v1/ws",
     "GET /v1/queues",
     "GET /v1/queues/{name}",
     "POST /v1/queues/{name}/pause",

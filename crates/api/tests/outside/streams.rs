@@ -2,87 +2,14 @@ use std::time::Duration;
 
 use axum::body::Body;
 use http_body_util::BodyExt;
-use serde_json::Value;
 use steadfast_domain::RawJson;
 use steadfast_lifecycle::Phase;
 use steadfast_queue::store::End;
-use steadfast_testkit::PATIENCE;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tower::ServiceExt;
 
-use crate::harness::{Outside, given_outside, problem, request};
-
-/// An open event stream, read as it comes.
-struct Stream {
-    socket: TcpStream,
-    received: String,
-}
-
-/// One event's fields.
-#[derive(Debug, Default)]
-struct Event {
-    name: String,
-    id: Option<String>,
-    retry: Option<u64>,
-    data: Value,
-}
-
-impl Stream {
-    async fn open(outside: &Outside, path: &str, last: Option<&str>) -> Self {
-        let headers: Vec<_> = last.map(|id| ("Last-Event-ID", id)).into_iter().collect();
-        let mut socket = TcpStream::connect(outside.address).await.unwrap();
-        // HTTP/1.0 has no chunks: the body is what comes until the end.
-        let request = String::from_utf8(request("GET", path, &headers, b"")).unwrap();
-        socket.write_all(request.replace("HTTP/1.1", "HTTP/1.0").as_bytes()).await.unwrap();
-        let mut stream = Self { socket, received: String::new() };
-        stream.until("\r\n\r\n").await.unwrap();
-        stream
-    }
-
-    /// What came up to and with `end`; `None` at the end of the stream.
-    async fn until(&mut self, end: &str) -> Option<String> {
-        loop {
-            if let Some(at) = self.received.find(end) {
-                return Some(self.received.drain(..at + end.len()).collect());
-            }
-            let mut bytes = [0; 4096];
-            let read = tokio::time::timeout(PATIENCE, self.socket.read(&mut bytes)).await.unwrap().unwrap();
-            if read == 0 {
-                return None;
-            }
-            self.received.push_str(std::str::from_utf8(&bytes[..read]).unwrap());
-        }
-    }
-
-    async fn next(&mut self) -> Option<Event> {
-        let text = self.until("\n\n").await?;
-        let mut event = Event::default();
-        for line in text.lines().filter(|line| !line.is_empty()) {
-            let (field, value) = line.split_once(": ").unwrap_or_else(|| panic!("{line}"));
-            match field {
-                "event" => event.name = value.to_owned(),
-                "id" => event.id = Some(value.to_owned()),
-                "retry" => event.retry = value.parse().ok(),
-                "data" => event.data = serde_json::from_str(value).unwrap(),
-                other => panic!("{other}"),
-            }
-        }
-        Some(event)
-    }
-
-    /// The next event that is a durable change: its id and state.
-    async fn change(&mut self) -> (String, String) {
-        loop {
-            let event = self.next().await.unwrap();
-            if let Some(id) = event.id {
-                assert_eq!(event.name, "state");
-                return (id, event.data["state"].as_str().unwrap().to_owned());
-            }
-        }
-    }
-}
+use crate::event_stream::EventStream;
+use crate::harness::{given_outside, problem};
 
 fn change(id: &str, state: &str) -> (String, String) {
     (id.to_owned(), state.to_owned())
@@ -94,7 +21,7 @@ async fn a_stream_tells_every_durable_change_once_and_then_the_end() {
     let payload = "{\"kind\":\"plain\",\"payload\":{\r\n\"n\": 1\n}}";
     let id = crate::harness::id_of(&outside.post("/v1/jobs", payload).await);
     let path = format!("/v1/jobs/{id}/events");
-    let mut stream = Stream::open(&outside, &path, None).await;
+    let mut stream = EventStream::open(&outside, &path, None).await;
     assert_eq!(stream.change().await, change("1", "queued"));
     let claimed = outside.claim().await;
     let after = Duration::from_secs(60);
@@ -107,7 +34,7 @@ async fn a_stream_tells_every_durable_change_once_and_then_the_end() {
     assert_eq!((&end.data["state"], &end.data["payload"]["n"]), (&"cancelled".into(), &1.into()));
     assert!(stream.next().await.is_none());
 
-    let mut resumed = Stream::open(&outside, &path, Some("1")).await;
+    let mut resumed = EventStream::open(&outside, &path, Some("1")).await;
     assert_eq!(resumed.change().await, change("2", "queued"));
     let after_end = outside.request("GET", &path, &[("Last-Event-ID", "3")], "").await;
     assert_eq!((after_end.status, after_end.body.len()), (204, 0));
@@ -117,14 +44,14 @@ async fn a_stream_tells_every_durable_change_once_and_then_the_end() {
 async fn running_and_progress_are_hints_without_an_id() {
     let outside = given_outside().start().await;
     let id = outside.submitted().await;
-    let mut stream = Stream::open(&outside, &format!("/v1/jobs/{id}/events"), None).await;
+    let mut stream = EventStream::open(&outside, &format!("/v1/jobs/{id}/events"), None).await;
     assert_eq!(stream.change().await, change("1", "queued"));
     let claimed = outside.claim().await;
-    outside.hub.report_processing(id, claimed.job.attempt);
+    outside.hub.report_processing(&claimed.job);
     let running = stream.next().await.unwrap();
     assert_eq!((running.name.as_str(), running.id.is_none()), ("state", true));
     assert_eq!((&running.data["state"], &running.data["attempt"]), (&"processing".into(), &1.into()));
-    outside.hub.report_progress(id, RawJson::parse(r#"{"done":3}"#).unwrap());
+    outside.hub.report_progress(&claimed.job, &RawJson::parse(r#"{"done":3}"#).unwrap());
     let progress = stream.next().await.unwrap();
     assert_eq!((progress.name.as_str(), &progress.data["progress"]["done"]), ("progress", &3.into()));
 }
@@ -134,10 +61,10 @@ async fn a_stream_says_when_the_server_goes_and_a_new_one_too() {
     let outside = given_outside().start().await;
     let id = outside.submitted().await;
     let path = format!("/v1/jobs/{id}/events");
-    let mut open = Stream::open(&outside, &path, None).await;
+    let mut open = EventStream::open(&outside, &path, None).await;
     assert_eq!(open.change().await, change("1", "queued"));
     outside.phase.advance(Phase::Draining);
-    let mut new = Stream::open(&outside, &path, None).await;
+    let mut new = EventStream::open(&outside, &path, None).await;
     for stream in [&mut open, &mut new] {
         let last = stream.next().await.unwrap();
         assert_eq!(last.name, "server_shutdown");
@@ -151,10 +78,8 @@ async fn a_stream_says_when_the_server_goes_and_a_new_one_too() {
 async fn a_stream_is_not_to_be_buffered_or_stored() {
     let outside = given_outside().start().await;
     let id = outside.submitted().await;
-    let mut socket = TcpStream::connect(outside.address).await.unwrap();
-    socket.write_all(&request("GET", &format!("/v1/jobs/{id}/events"), &[], b"")).await.unwrap();
-    let mut stream = Stream { socket, received: String::new() };
-    let head = stream.until("\r\n\r\n").await.unwrap().to_ascii_lowercase();
+    let stream = EventStream::open(&outside, &format!("/v1/jobs/{id}/events"), None).await;
+    let head = stream.head.to_ascii_lowercase();
     for header in ["content-type: text/event-stream", "cache-control: no-store", "x-accel-buffering: no"] {
         assert!(head.contains(header), "{head}");
     }

@@ -62,6 +62,11 @@ impl Follower {
         }
     }
 
+    /// The version delivered last, or the one to begin after.
+    pub fn delivered(&self) -> Version {
+        self.delivered
+    }
+
     /// What happens next. `None` after [`Followed::End`], or when there is no such job (any more). After an
     /// error it can be called again and goes on where it was. Cancelling it loses nothing.
     pub async fn next(&mut self) -> Result<Option<Followed>, StoreError> {

@@ -91,7 +91,8 @@ impl State {
     /// Enters a job just accepted.
     pub(super) fn add(&mut self, mut entry: Entry, now: Now) {
         self.indexes.insert(&mut entry, now);
-        self.hints.extend(entry.job.history.last().copied().map(Hint::Changed));
+        let accepted = entry.job.history.last().copied();
+        self.hints.extend(accepted.map(|change| Hint::Changed(change, entry.job.queue.clone())));
         if entry.ready {
             self.ready.insert(entry.job.queue.clone());
         }
@@ -118,7 +119,7 @@ impl State {
         edit(entry, state);
         let change = entry.job.record(state, now.at);
         self.indexes.insert(entry, now);
-        self.hints.push(Hint::Changed(change));
+        self.hints.push(Hint::Changed(change, entry.job.queue.clone()));
         if entry.ready {
             self.ready.insert(entry.job.queue.clone());
         }

@@ -188,7 +188,7 @@ impl Pool {
             return;
         }
         self.metrics.wait_seconds.observe(waited(&attempt.job).as_secs_f64());
-        self.hub.report_processing(attempt.id.job, attempt.job.attempt);
+        self.hub.report_processing(&attempt.job);
         self.spawn("attempt", supervise(Arc::clone(self), attempt));
     }
 }

@@ -22,7 +22,7 @@ pub(super) async fn listen(pool: Arc<Pool>, mut hints: Receiver<Hint>) {
             Ok(Hint::Ready(queue)) => pool.slots.ready(&queue),
             Ok(Hint::Queues) => pool.slots.all_ready(),
             Ok(Hint::CancelRequested(claim)) => pool.cancel(claim),
-            Ok(Hint::Changed(_)) => {}
+            Ok(Hint::Changed(..)) => {}
             Ok(Hint::Everything) => pool.look_at_everything(),
             Err(RecvError::Lagged(missed)) => {
                 tracing::debug!(missed, "the pool lagged behind the store's hints");

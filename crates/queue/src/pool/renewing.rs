@@ -87,7 +87,7 @@ impl Pool {
                 continue;
             }
             if let Some(progress) = &progress {
-                self.hub.report_progress(attempt.id.job, progress.clone());
+                self.hub.report_progress(&attempt.job, progress);
             }
             let (checkpoint, stored) = checkpoint.map(|c| (c.value, c.stored)).unzip();
             let renewal = Renewal { id: attempt.id, lease: self.config.lease, progress, checkpoint };

@@ -7,8 +7,8 @@ use super::ClaimId;
 pub enum Hint {
     /// A queue has ready work.
     Ready(QueueName),
-    /// A job changed its state.
-    Changed(Change),
+    /// A job of this queue changed its state.
+    Changed(Change, QueueName),
     /// The holder of this claim is to stop for good.
     CancelRequested(ClaimId),
     /// A queue was declared, paused or resumed.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use steadfast_domain::{BootId, JobId, JobState, QueueName, Version};
+use steadfast_domain::{BootId, Job, JobId, JobState, QueueName, Version};
 use steadfast_lifecycle::Phase;
 use steadfast_queue::hub::Followed;
 use steadfast_queue::store::{ClaimRequest, End, Failed, JobStore, Owner, Settlement, Want};
@@ -24,7 +24,7 @@ async fn attempt(inside: &Inside, end: End) {
     let owner = Owner::Process(BootId::from_random(9));
     let request = ClaimRequest { owner, wants: vec![want], max: 1, lease: Duration::from_secs(30) };
     let claimed = inside.store.claim(request).await.unwrap().remove(0);
-    inside.hub.report_processing(claimed.job.id, claimed.job.attempt);
+    inside.hub.report_processing(&claimed.job);
     inside.store.settle(vec![Settlement { id: claimed.id, end }]).await.unwrap()[0].unwrap();
 }
 
@@ -45,7 +45,7 @@ async fn random_life(inside: &Inside, id: JobId, random: &mut StdRng) {
                 inside.store.reopen(id).await.unwrap();
             }
             1 => attempt(inside, retry()).await,
-            2 => inside.hub.report_progress(id, json("1")),
+            2 => inside.hub.report_progress(&inside.store.job(id).await, &json("1")),
             _ => attempt(inside, hand_back()).await,
         }
         for _ in 0..random.random_range(0..4) {
@@ -121,13 +121,14 @@ async fn a_change_is_seen_without_delay() {
     let mut follower = inside.hub.follow(id, None);
     let began = Instant::now();
     assert!(matches!(follower.next().await.unwrap(), Some(Followed::State(c)) if c.version == Version(1)));
+    let job = Job { attempt: 1, ..inside.store.job(id).await };
     {
         let mut next = Box::pin(follower.next());
         assert!(is_pending(next.as_mut()).await);
-        inside.hub.report_processing(id, 1);
+        inside.hub.report_processing(&job);
         assert_eq!(next.await.unwrap(), Some(Followed::Processing { attempt: 1 }));
     }
-    inside.hub.report_progress(id, json("50"));
+    inside.hub.report_progress(&job, &json("50"));
     assert_eq!(follower.next().await.unwrap(), Some(Followed::Progress(json("50"))));
     attempt(&inside, End::Completed { result: Some(json("8")) }).await;
     assert!(

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::Bench;
-use super::subject::{Subject, completed, echo, hand_back, in_queue, of_kind, queue_name, retry};
+use super::subject::{Subject, completed, echo, hand_back, in_queue, of_kind, queue_name, retry, want};
 use crate::PATIENCE;
 
 /// Waits for the hint that `wanted` finds.
@@ -26,22 +26,27 @@ async fn hinted<T>(hints: &mut Receiver<Hint>, wanted: impl Fn(&Hint) -> Option<
     timeout(PATIENCE, found).await.expect("hinted in time")
 }
 
-async fn changed(hints: &mut Receiver<Hint>, expected: Change) {
-    hinted(hints, |hint| (*hint == Hint::Changed(expected)).then_some(())).await;
+async fn changed(hints: &mut Receiver<Hint>, queue: &str, expected: Change) {
+    let expected = Hint::Changed(expected, queue_name(queue));
+    hinted(hints, |hint| (*hint == expected).then_some(())).await;
 }
 
-/// Every durable change is hinted as it was answered: submits, ends, cancels, reopenings.
+/// Every durable change is hinted as it was answered, with the job's queue: submits, ends, cancels, reopenings.
 pub async fn every_change_is_hinted(bench: &mut dyn Bench) {
     let store = Subject::open(bench).await;
+    store.declare("q", None, None).await;
     let mut hints = store.seam().hints();
-    let job = store.submit(echo()).await;
-    changed(&mut hints, job.history[0]).await;
-    let change = store.end(store.claim_one().await.id, retry(Duration::ZERO)).await;
-    changed(&mut hints, change).await;
-    store.cancel(job.id).await;
-    changed(&mut hints, *store.job(job.id).await.history.last().expect("a history")).await;
-    let change = store.reopen(job.id).await.expect("opened again");
-    changed(&mut hints, change).await;
+    for queue in ["q", "default"] {
+        let job = store.submit(in_queue(queue)).await;
+        changed(&mut hints, queue, job.history[0]).await;
+        let claimed = store.claim_from(vec![want(queue)], 1).await.remove(0);
+        let change = store.end(claimed.id, retry(Duration::ZERO)).await;
+        changed(&mut hints, queue, change).await;
+        store.cancel(job.id).await;
+        changed(&mut hints, queue, *store.job(job.id).await.history.last().expect("a history")).await;
+        let change = store.reopen(job.id).await.expect("opened again");
+        changed(&mut hints, queue, change).await;
+    }
 }
 
 /// What housekeeping changes is hinted, too.
@@ -51,7 +56,7 @@ pub async fn what_housekeeping_changes_is_hinted(bench: &mut dyn Bench) {
     let job = store.submit(of_kind("k")).await;
     store.interrupt(&job).await;
     let job = store.job(job.id).await;
-    changed(&mut hints, *job.history.last().expect("a history")).await;
+    changed(&mut hints, "default", *job.history.last().expect("a history")).await;
     hinted(&mut hints, ready("default")).await;
 }
 
@@ -128,7 +133,7 @@ pub async fn a_hint_comes_after_its_commit(bench: &mut dyn Bench) {
     let mut seen = BTreeSet::new();
     while seen.len() < 200 {
         let change = hinted(&mut hints, |hint| match hint {
-            Hint::Changed(change) => Some(*change),
+            Hint::Changed(change, _) => Some(*change),
             _ => None,
         })
         .await;

@@ -199,7 +199,7 @@ impl JobStore for FaultyStore {
             }
             if self.is(Fault::HintsTooEarly) {
                 let next = Change { version: Version(2), state: JobState::Completed, ..job.history[0] };
-                let _ = self.hints.send(Hint::Changed(next));
+                let _ = self.hints.send(Hint::Changed(next, job.queue.clone()));
             }
         }
         Ok(submitted)
