@@ -83,19 +83,27 @@ pub(crate) async fn cancel(State(app): State<Arc<App>>, place: ControlPlace, pat
     // The change keeps the place when its client goes away; this request keeps it until it is answered.
     let place = Arc::new(place);
     let cancelled = services.admission.cancel(id, Arc::clone(&place)).await;
-    let status = match cancelled.map_err(|rejection| Refused::rejected(rejection, Repeat::Safe, true))? {
-        Cancel::Done(_) | Cancel::AlreadyTerminal(JobState::Cancelled) => StatusCode::OK,
-        Cancel::Requested => StatusCode::ACCEPTED,
-        Cancel::AlreadyTerminal(state) => {
-            let state = state.as_str();
-            return Err(Refused::state_conflict(
-                state,
-                format!("the job is {state} and cannot be cancelled"),
-            ));
-        }
+    let only_asked = match cancelled.map_err(|rejection| Refused::rejected(rejection, Repeat::Safe, true))? {
+        Cancel::Done(_) | Cancel::AlreadyTerminal(JobState::Cancelled) => false,
+        Cancel::Requested => true,
+        Cancel::AlreadyTerminal(state) => return Err(not_cancellable(state)),
         Cancel::NotFound => return Err(Refused::job_not_found()),
     };
-    changed(&app, services, id, status).await.map_err(|refused| refused.in_doubt(Repeat::Safe))
+    let job = read(&app, services, id).await.and_then(|job| job.ok_or_else(Refused::job_not_found));
+    let job = job.map_err(|refused| refused.in_doubt(Repeat::Safe))?;
+    // What was asked to stop may have ended since: the status says what the document says.
+    let status = match job.state {
+        JobState::Cancelled => StatusCode::OK,
+        state if only_asked && state.is_terminal() => return Err(not_cancellable(state)),
+        _ if only_asked => StatusCode::ACCEPTED,
+        _ => StatusCode::OK,
+    };
+    shown(&app, &job, status).map_err(|refused| refused.in_doubt(Repeat::Safe))
+}
+
+fn not_cancellable(state: JobState) -> Refused {
+    let state = state.as_str();
+    Refused::state_conflict(state, format!("the job is {state} and cannot be cancelled"))
 }
 
 /// `POST /v1/jobs/{id}/retry`.
@@ -112,7 +120,11 @@ pub(crate) async fn retry(State(app): State<Arc<App>>, place: WorkPlace, path: P
 /// The job after a change that was done, which a failure to read it does not undo.
 async fn changed(app: &App, services: &Services, id: JobId, status: StatusCode) -> Answer {
     let job = read(app, services, id).await?.ok_or_else(Refused::job_not_found)?;
-    Ok(app.answer_memory.count(answer::job(status, (&job).into())?))
+    shown(app, &job, status)
+}
+
+fn shown(app: &App, job: &Job, status: StatusCode) -> Answer {
+    Ok(app.answer_memory.count(answer::job(status, job.into())?))
 }
 
 /// The job as its store has it.
