@@ -18,6 +18,9 @@ use crate::parameters::{PathText, job_id};
 use crate::problem::Refused;
 use crate::sse::{self, Source, event};
 
+/// Digits of a version in a `Last-Event-ID`: as many as any number of so many digits fits into.
+pub(crate) const VERSION_DIGITS_MAX: usize = 19;
+
 /// The handler.
 pub(crate) async fn of_job(
     State(app): State<Arc<App>>,
@@ -42,10 +45,11 @@ pub(crate) async fn of_job(
 fn last_event_id(headers: &HeaderMap) -> Result<Option<Version>, Refused> {
     let Some(value) = headers.get("last-event-id").filter(|value| !value.is_empty()) else { return Ok(None) };
     let text = String::from_utf8_lossy(value.as_bytes());
-    let version = text.parse().map(|number| Some(Version(number)));
-    version.map_err(|_| {
-        Refused::parameter("Last-Event-ID", &text, "the id of an earlier event: a job's version")
-    })
+    let is_number = text.len() <= VERSION_DIGITS_MAX && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse() {
+        Ok(number) if is_number => Ok(Some(Version(number))),
+        _ => Err(Refused::parameter("Last-Event-ID", &text, "the id of an earlier event: a job's version")),
+    }
 }
 
 struct OneJob {

@@ -66,8 +66,10 @@ impl Parameters {
     /// A whole number from `least` to `most`.
     pub(crate) fn whole(&self, name: &'static str, least: u64, most: u64) -> Result<Option<u64>, Refused> {
         let Some(text) = self.text(name) else { return Ok(None) };
+        // What Rust reads may have a plus.
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
         match text.parse() {
-            Ok(number) if (least..=most).contains(&number) => Ok(Some(number)),
+            Ok(number) if is_plain && (least..=most).contains(&number) => Ok(Some(number)),
             _ => Err(Refused::parameter(name, text, format!("a whole number from {least} to {most}"))),
         }
     }

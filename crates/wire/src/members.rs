@@ -163,8 +163,8 @@ impl<'a, const N: usize> Members<'a, N> {
         faults: &mut Faults,
     ) -> Option<u64> {
         let value = self.value(name)?;
-        match serde_json::from_str::<u64>(value.get()) {
-            Ok(number) if allowed.contains(&number) => Some(number),
+        match whole_of(value) {
+            Some(number) if allowed.contains(&number) => Some(number),
             _ => {
                 let (least, most) = (allowed.start(), allowed.end());
                 faults.add(
@@ -242,6 +242,15 @@ pub(crate) fn text_of(value: &RawValue) -> Result<Cow<'_, str>, Invalid> {
     serde_json::from_str::<Text<'_>>(value.get())
         .map(|text| text.0)
         .map_err(|_| Invalid::new("is not valid Unicode: half of a surrogate pair stands alone"))
+}
+
+/// A number without a fraction, however it is written: to JSON, `7.0` and `70e-1` are whole numbers too.
+fn whole_of(value: &RawValue) -> Option<u64> {
+    const EXACT_MAX: f64 = (1u64 << f64::MANTISSA_DIGITS) as f64;
+    serde_json::from_str::<u64>(value.get()).ok().or_else(|| {
+        let number = serde_json::from_str::<f64>(value.get()).ok()?;
+        (number.fract() == 0.0 && (0.0..EXACT_MAX).contains(&number)).then_some(number as u64)
+    })
 }
 
 /// A string that is borrowed where it holds no escapes.

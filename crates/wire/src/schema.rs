@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::{Value, json};
 use steadfast_domain::{Backoff, JobState, Priority, limits};
 
 use crate::ErrorCode;
@@ -117,3 +118,11 @@ shape!(
     Code, "ErrorCode", inline: false,
     json_schema!({ "type": "string", "enum": ErrorCode::ALL.map(ErrorCode::as_str) })
 );
+
+/// What a job that says twice when it may start has.
+pub(crate) fn two_starts() -> Value {
+    json!({
+        "properties": { "run_at": { "type": "string" }, "delay_ms": { "type": "integer", "minimum": 1 } },
+        "required": ["run_at", "delay_ms"],
+    })
+}

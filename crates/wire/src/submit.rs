@@ -17,7 +17,7 @@ use crate::schema;
 ///
 /// The server does not read it through this type but with [`read_job`], which finds every fault at once.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(deny_unknown_fields, extend("not" = schema::two_starts()))]
 pub struct SubmitRequest {
     /// Which handler is to run it.
     #[schemars(with = "schema::Name")]
@@ -276,6 +276,21 @@ mod tests {
         assert_eq!(read_job(nulls).unwrap(), plain);
         assert_eq!(read_job(r#"{"kind":"echo","payload":null}"#).unwrap().payload.as_str(), "null");
         assert_eq!(pointers(r#"{"kind":null}"#), ["#/kind"]);
+    }
+
+    #[test]
+    fn whole_numbers_may_be_written_with_a_fraction_or_an_exponent() {
+        for text in ["7000", "7000.0", "7e3", "70000e-1"] {
+            let job = read_job(&format!(r#"{{"kind":"echo","timeout_ms":{text}}}"#)).unwrap();
+            assert_eq!(job.timeout.get(), Duration::from_secs(7), "{text}");
+        }
+        for text in ["7.5", "-7.0", "1e300", "-1", "\"7\"", "7e-1"] {
+            assert_eq!(
+                pointers(&format!(r#"{{"kind":"echo","timeout_ms":{text}}}"#)),
+                ["#/timeout_ms"],
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -7,12 +7,13 @@ use steadfast_wire::{
 
 use super::STORE;
 use super::jobs::id;
+use crate::events::VERSION_DIGITS_MAX;
 use crate::openapi::{Answer, Operation, Parameter, Schemas, Tag};
 use crate::sse::X_ACCEL_BUFFERING;
 
 /// `GET /v1/jobs/{id}/events`.
 pub(crate) fn of_job(schemas: &mut Schemas) -> Operation {
-    let version = json!({ "type": "string", "pattern": "^[0-9]*$" });
+    let version = json!({ "type": "string", "pattern": "^[0-9]*$", "maxLength": VERSION_DIGITS_MAX });
     let events = json!([
         event("state", true, schemas.answer::<StateEvent>()),
         event("state", false, schemas.answer::<ProcessingEvent>()),

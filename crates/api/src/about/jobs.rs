@@ -33,9 +33,7 @@ pub(crate) fn list(schemas: &mut Schemas) -> Operation {
         "A page of jobs, newest first, without payload, result and checkpoint. A page of a filtered list may have \
          fewer jobs than asked for and still be followed by another.",
         schemas.answer::<JobPage>(),
-    )
-    .link("getJob", "id", "$response.body#/jobs/0/id", "Look at the newest of them.")
-    .link("listJobs", "cursor", "$response.body#/next_cursor", "The next page.");
+    );
     Operation::new(Tag::Jobs, "listJobs", "List jobs")
         .parameter(Parameter::query("queue", schemas.request::<schema::Name>(), "Only those of this queue."))
         .parameter(Parameter::query("state", schemas.request::<schema::State>(), "Only those in this state."))

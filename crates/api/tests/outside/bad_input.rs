@@ -123,6 +123,7 @@ async fn routes_methods_and_parameters_that_are_not_there_are_named() {
         ("/v1/jobs/%ff".to_owned(), "id"),
         (format!("/v1/jobs/{id}?wait_ms=30001"), "wait_ms"),
         (format!("/v1/jobs/{id}?wait_ms=-1"), "wait_ms"),
+        (format!("/v1/jobs/{id}?wait_ms=%2B1"), "wait_ms"),
         (format!("/v1/jobs/{id}?wait=1"), "wait"),
         ("/v1/jobs?limit=0".to_owned(), "limit"),
         ("/v1/jobs?limit=1001".to_owned(), "limit"),
@@ -140,9 +141,11 @@ async fn routes_methods_and_parameters_that_are_not_there_are_named() {
     let key = ("Idempotency-Key", "two words");
     let answer = outside.request("POST", "/v1/jobs", &[JSON, key], r#"{"kind":"plain"}"#).await;
     assert_eq!(problem(&answer, "invalid_parameter")["parameter"], "Idempotency-Key");
-    let last = ("Last-Event-ID", "yesterday");
-    let answer = outside.request("GET", &format!("/v1/jobs/{id}/events"), &[last], "").await;
-    assert_eq!(problem(&answer, "invalid_parameter")["parameter"], "Last-Event-ID");
+    for bad in ["yesterday", "+1", "-1", "53648251948280370470", "00000000000000000001"] {
+        let answer =
+            outside.request("GET", &format!("/v1/jobs/{id}/events"), &[("Last-Event-ID", bad)], "").await;
+        assert_eq!(problem(&answer, "invalid_parameter")["parameter"], "Last-Event-ID", "{bad}");
+    }
 }
 
 #[tokio::test]

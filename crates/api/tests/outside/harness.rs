@@ -22,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::conformance;
 use crate::faulty_store::FaultyStore;
 
 /// What a test sets before the server starts.
@@ -160,6 +161,7 @@ impl Outside {
         self.request("POST", path, &[("Content-Type", "application/json")], body).await
     }
 
+    /// Sends a request, and holds the answer against the OpenAPI document.
     pub(crate) async fn request(
         &self,
         method: &str,
@@ -167,7 +169,9 @@ impl Outside {
         headers: &[(&str, &str)],
         body: &str,
     ) -> RawAnswer {
-        self.send(&request(method, path, headers, body.as_bytes())).await
+        let answer = self.send(&request(method, path, headers, body.as_bytes())).await;
+        conformance::check(method, path, &answer);
+        answer
     }
 
     /// Submits a plain job and returns its id.

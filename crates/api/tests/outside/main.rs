@@ -6,6 +6,7 @@ mod all_events;
 mod bad_input;
 mod closing;
 mod codes;
+mod conformance;
 mod connections;
 mod event_stream;
 mod faulty_store;
