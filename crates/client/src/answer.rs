@@ -11,19 +11,28 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Reads a successful answer as a `T`, any other as the error it is.
 pub(crate) async fn read<T: DeserializeOwned>(server: &str, response: Response) -> Result<T, Error> {
     let status = response.status();
+    if !status.is_success() {
+        return Err(refusal(server, response).await);
+    }
+    decode(status, &read_body(server, response).await?)
+}
+
+/// Reads an answer that is not successful as the error it is.
+pub(crate) async fn refusal(server: &str, response: Response) -> Error {
+    let status = response.status();
     let is_problem = response
         .headers()
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .is_some_and(|value| value.starts_with(PROBLEM_CONTENT_TYPE));
-    let body = read_body(server, response).await?;
-    if !status.is_success() && is_problem {
-        return Err(Error::Refused(Box::new(decode::<Problem>(status, &body)?)));
+    let body = match read_body(server, response).await {
+        Ok(body) => body,
+        Err(error) => return error,
+    };
+    if !is_problem {
+        return unexpected(status, "not a problem document");
     }
-    if !status.is_success() {
-        return Err(unexpected(status, "not a problem document"));
-    }
-    decode(status, &body)
+    decode::<Problem>(status, &body).map_or_else(|error| error, |problem| Error::Refused(Box::new(problem)))
 }
 
 async fn read_body(server: &str, mut response: Response) -> Result<Vec<u8>, Error> {

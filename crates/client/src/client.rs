@@ -1,20 +1,24 @@
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderName};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderName};
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use steadfast_domain::{IdempotencyToken, JobId, QueueName};
+use steadfast_domain::{IdempotencyToken, JobId, QueueName, Version};
 use steadfast_wire::{
     BatchAnswer, BatchRequest, Drain, Health, JobDocument, JobPage, QueueDocument, QueueList, Ready,
     SubmitRequest,
 };
 
-use crate::{Error, JobFilter, SetupError, answer, setup};
+use crate::{Error, JobEvents, JobFilter, SetupError, answer, setup};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
+
+/// A stream is opened again after so long, if it has not ended before.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Speaks to one server. Clones share their connections.
 #[derive(Debug, Clone)]
@@ -85,6 +89,26 @@ impl Client {
     /// The job once it has ended, or as it is when `wait` (at most 30 s) is over or the server drains.
     pub async fn job_when_ended(&self, id: JobId, wait: Duration) -> Result<JobDocument, Error> {
         self.read(&format!("v1/jobs/{id}?wait_ms={}", wait.as_millis())).await
+    }
+
+    /// Every durable change of a job after version `after`, or from the oldest that it remembers; then its end.
+    /// Nothing is sent until the first event is asked for.
+    pub fn job_events(&self, id: JobId, after: Option<Version>) -> JobEvents {
+        JobEvents::new(self.clone(), id, after)
+    }
+
+    /// An answer that streams, or 204 when the end was seen already.
+    pub(crate) async fn open_events(&self, id: JobId, seen: Option<Version>) -> Result<Response, Error> {
+        let url = self.url(&format!("v1/jobs/{id}/events"));
+        let mut request = self.http.get(url).header(ACCEPT, "text/event-stream").timeout(STREAM_TIMEOUT);
+        if let Some(seen) = seen {
+            request = request.header(LAST_EVENT_ID, seen.0);
+        }
+        let response = self.send(request).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(answer::refusal(self.server.as_str(), response).await)
     }
 
     /// One page of jobs, newest first, without payload, result and checkpoint.

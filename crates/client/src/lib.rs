@@ -1,9 +1,10 @@
 //! A typed client of the HTTP API: what the command line, the tests and the benchmarks speak to a server
-//! with. It keeps no state beyond its connections, and never repeats a request by itself: whether that is
-//! safe, only the caller knows.
+//! with. It keeps no state beyond its connections, and never repeats a request by itself, since whether that
+//! is safe only the caller knows; [`JobEvents`] alone goes on where a stream was cut.
 //!
 //! ```text
 //!   SubmitRequest, JobFilter (wire, here) ──Client──▶ HTTP ──▶ JobDocument, JobPage, … (wire)
+//!                                             ├──▶ JobEvents: what happens to a job, over any number of streams
 //!                                             └──▶ Error: refused, unreachable, interrupted
 //! ```
 //!
@@ -13,9 +14,12 @@ mod answer;
 mod client;
 mod error;
 mod filter;
+mod job_events;
 mod setup;
+mod sse;
 
 pub use client::{Client, SubmitOptions, Submitted};
 pub use error::Error;
 pub use filter::JobFilter;
+pub use job_events::{JobEvent, JobEvents};
 pub use setup::SetupError;
