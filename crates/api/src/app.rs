@@ -11,6 +11,7 @@ use crate::health::StoreHealth;
 use crate::limits::{Held, Limits};
 use crate::metrics::HttpMetrics;
 use crate::problem::Refused;
+use crate::read_cache::ReadCache;
 use crate::refusals::Refusals;
 
 /// What serves requests. It serves before the store is open too: until [`App::attach`], whatever needs the
@@ -25,6 +26,7 @@ pub struct App {
     pub(crate) held: Held,
     pub(crate) body_memory: BodyMemory,
     pub(crate) answer_memory: AnswerMemory,
+    pub(crate) read_cache: ReadCache,
     pub(crate) refusals: Refusals,
     pub(crate) store_health: StoreHealth,
     requests: InFlight,
@@ -51,6 +53,7 @@ impl App {
     ) -> Result<Arc<Self>, prometheus::Error> {
         Ok(Arc::new(Self {
             metrics: HttpMetrics::register(&registry)?,
+            read_cache: ReadCache::register(&registry)?,
             limits: Limits::new(&config),
             held: Held::new(config.held_max),
             body_memory: BodyMemory::default(),
@@ -71,6 +74,11 @@ impl App {
         if self.services.set(services).is_err() {
             tracing::error!("services were attached twice; the first ones stay");
         }
+    }
+
+    /// Closes what reads are kept in, and logs what it was good for.
+    pub fn close_read_cache(&self) {
+        self.read_cache.close();
     }
 
     /// Unanswered requests that began before the drain. Those that begin later do not keep a drain waiting:

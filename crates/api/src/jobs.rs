@@ -8,7 +8,7 @@ use steadfast_domain::{Invalid, Job, JobId, JobState, KindName, QueueName, limit
 use steadfast_queue::store::{Cancel, ListQuery, StoreError};
 use steadfast_wire::{JobDocument, JobPage};
 
-use crate::answer::{self, Answer, json};
+use crate::answer::{self, Answer, job_text, json, of_json};
 use crate::app::{App, Services};
 use crate::held::hold;
 use crate::limits::{ControlPlace, WorkPlace};
@@ -35,6 +35,9 @@ pub(crate) async fn get(
     let id = job_id(path)?;
     let parameters = Parameters::new(query, &["wait_ms"])?;
     let wait_ms = parameters.whole("wait_ms", 0, limits::WAIT_MAX.as_millis() as u64)?;
+    if let Some(text) = app.read_cache.get(id) {
+        return app.answer_memory.admit(of_json(StatusCode::OK, text));
+    }
     let job = match wait_ms {
         None | Some(0) => read(&app, services, id).await?,
         Some(ms) => {
@@ -44,7 +47,9 @@ pub(crate) async fn get(
         }
     };
     let job = job.ok_or_else(Refused::job_not_found)?;
-    let mut response = answer::job(StatusCode::OK, (&job).into())?;
+    let text = job_text((&job).into())?;
+    app.read_cache.keep(&job, &text);
+    let mut response = of_json(StatusCode::OK, text);
     if wait_ms.is_some() {
         response.extensions_mut().insert(WasHeld);
     }

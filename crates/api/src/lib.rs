@@ -39,6 +39,7 @@ mod parameters;
 mod prefer;
 mod problem;
 mod queues;
+mod read_cache;
 mod refusals;
 mod routes;
 mod sse;

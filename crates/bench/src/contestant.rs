@@ -25,6 +25,8 @@ pub(crate) struct Contestant {
     kind: Kind,
     flags: Vec<(&'static str, String)>,
     sync_delay: Option<Duration>,
+    /// Another program than the place's.
+    program: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +38,8 @@ enum Kind {
 impl Contestant {
     /// The ceiling.
     pub(crate) fn bare() -> Self {
-        Self { name: "bare axum".to_owned(), kind: Kind::Bare, flags: Vec::new(), sync_delay: None }
+        let name = "bare axum".to_owned();
+        Self { name, kind: Kind::Bare, flags: Vec::new(), sync_delay: None, program: None }
     }
 
     /// Steadfast on `memory:`.
@@ -52,6 +55,16 @@ impl Contestant {
     /// Steadfast on the PostgreSQL schema with this URL.
     pub(crate) fn postgres(url: String) -> Self {
         Self { name: "postgres".to_owned(), kind: Kind::Steadfast(Keep::Postgres(url)), ..Self::bare() }
+    }
+
+    /// Under another name.
+    pub(crate) fn named(self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self }
+    }
+
+    /// Another build of the server.
+    pub(crate) fn program(self, program: PathBuf) -> Self {
+        Self { program: Some(program), ..self }
     }
 
     /// With one more of the server's flags.
@@ -93,7 +106,7 @@ impl Contestant {
             command.arg("bare").current_dir(dir);
             return Ok(Process::start(command));
         };
-        let mut given = given_server(&place.server).store(keep.clone());
+        let mut given = given_server(self.program.as_ref().unwrap_or(&place.server)).store(keep.clone());
         for (flag, value) in &self.flags {
             given = given.flag(flag, value);
         }

@@ -23,9 +23,9 @@ pub(crate) enum Command {
 }
 
 /// What is measured. The times are those of the default options.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub(crate) enum Scenarios {
-    /// Everything below, one after the other (20 min; with --full 20 more)
+    /// Everything below but `baseline`, one after the other (20 min; with --full 20 more)
     All {
         #[command(flatten)]
         size: Size,
@@ -56,6 +56,11 @@ pub(crate) enum Scenarios {
     Postgres {
         #[command(flatten)]
         size: Size,
+    },
+    /// Submits and cycles of two builds of the server, in turn (15 rounds and 64 connections: 5 min)
+    Baseline {
+        /// The other build's program
+        program: PathBuf,
     },
     /// Submits and cycles of one, two and three servers on one PostgreSQL schema (9 min)
     Replicas {

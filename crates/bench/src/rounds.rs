@@ -33,6 +33,27 @@ impl Spread {
     }
 }
 
+/// Where the median is with a confidence of at least 95%, whatever the distribution; `None` for fewer than six
+/// figures. Between two order statistics: so many figures are below the true median as heads fall in as many tosses
+/// of a coin (Conover, "Practical Nonparametric Statistics", section 3.2).
+pub(crate) fn median_interval(figures: &[f64]) -> Option<(f64, f64)> {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let count = sorted.len();
+    let (mut probability, mut below) = (0.5_f64.powi(i32::try_from(count).ok()?), 0.0);
+    let mut outside = None;
+    for heads in 0..count / 2 {
+        below += probability;
+        if below > 0.025 {
+            break;
+        }
+        outside = Some(heads);
+        probability *= (count - heads) as f64 / (heads + 1) as f64;
+    }
+    let outside = outside?;
+    Some((sorted[outside], sorted[count - 1 - outside]))
+}
+
 /// What is to be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Goal {
@@ -125,6 +146,15 @@ mod tests {
         assert_eq!(spread, Spread { lower: 1.75, median: 2.5, upper: 3.25 });
         assert_eq!(Spread::of(&[5.0]), Spread { lower: 5.0, median: 5.0, upper: 5.0 });
         assert_eq!(Spread::of(&[]).median, 0.0);
+    }
+
+    #[test]
+    fn the_interval_of_a_median_is_that_of_the_tables() {
+        let figures = |count: u32| (1..=count).map(f64::from).collect::<Vec<_>>();
+        assert_eq!(median_interval(&figures(5)), None);
+        assert_eq!(median_interval(&figures(6)), Some((1.0, 6.0)));
+        assert_eq!(median_interval(&figures(15)), Some((4.0, 12.0)));
+        assert_eq!(median_interval(&figures(20)), Some((6.0, 15.0)));
     }
 
     #[test]

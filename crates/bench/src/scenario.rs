@@ -1,6 +1,7 @@
 //! What is measured. Each scenario starts its own servers and adds to the findings.
 
 mod backlog;
+mod baseline;
 mod body;
 mod cycle;
 mod database;
@@ -34,13 +35,14 @@ pub(crate) async fn run(scenarios: &Scenarios, options: &Options) -> Result<(), 
     let machine = Machine::look(&place.dir)?;
     let bench = Bench { options, place, machine };
     let mut findings = Findings::default();
-    let measured = match *scenarios {
+    let measured = match scenarios {
         Scenarios::All { size } => all(&bench, size.full, &mut findings).await,
         Scenarios::Submit => submit::measure(&bench, &mut findings).await,
         Scenarios::Cycle => cycle::measure(&bench, &mut findings).await,
         Scenarios::Overload => overload::measure(&bench, &mut findings).await,
         Scenarios::Drain => drain::measure(&bench, &mut findings).await,
         Scenarios::Latency => latency::measure(&bench, &mut findings).await,
+        Scenarios::Baseline { program } => baseline::measure(&bench, program, &mut findings).await,
         Scenarios::Idle => idle::measure(&bench, &mut findings).await,
         Scenarios::Backlog { size } => backlog::measure(&bench, size.full, &mut findings).await,
         Scenarios::Start { size } => start::measure(&bench, size.full, &mut findings).await,

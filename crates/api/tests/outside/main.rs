@@ -14,6 +14,7 @@ mod harness;
 mod limits;
 mod openapi;
 mod phases;
+mod read_cache;
 mod streams;
 mod submits;
 mod waits;

@@ -48,7 +48,7 @@ pub(crate) async fn measure(bench: &Bench<'_>, findings: &mut Findings) -> Resul
 }
 
 /// Submits in a second of jobs that do not run.
-async fn submits(
+pub(super) async fn submits(
     bench: &Bench<'_>,
     findings: &mut Findings,
     contestant: &Contestant,
@@ -66,7 +66,7 @@ async fn submits(
 
 /// Cycles in a second: the jobs accepted in the measured time, over the time from its begin until the last
 /// of them has completed. Submitting more than is completed gains nothing.
-async fn cycles(
+pub(super) async fn cycles(
     bench: &Bench<'_>,
     findings: &mut Findings,
     contestant: &Contestant,
