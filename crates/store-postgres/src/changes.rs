@@ -7,6 +7,7 @@ use steadfast_domain::Timestamp;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
+use crate::alike::{self, AlikeJobs};
 use crate::effects::Effects;
 use crate::error::Failure;
 use crate::jobs::{self, ChangedJobs, NewJobs, WaitingJobs};
@@ -18,6 +19,7 @@ use crate::tallies::{Seat, Tallies};
 /// All that one transaction writes. It goes out at once, with the commit behind it.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
+    pub(crate) alike: AlikeJobs,
     pub(crate) new: NewJobs,
     pub(crate) changed: ChangedJobs,
     pub(crate) waiting: WaitingJobs,
@@ -65,6 +67,7 @@ impl Changes {
             Box::pin(self.keys.write(session)),
             Box::pin(by_ids(session, &DELETE_UNIQUES, &self.not_unique)),
             Box::pin(if_any(session, &INSERT_UNIQUES, uniques.is_empty(), &insert_uniques)),
+            Box::pin(self.alike.write(session, now)),
             Box::pin(self.new.write(session, now)),
             Box::pin(self.changed.write(session)),
             Box::pin(by_ids(session, &jobs::DELETE_WAITING, &self.not_waiting)),
@@ -100,6 +103,7 @@ pub(crate) const WRITES: &[&Sql] = &[
     &crate::keys::INSERT,
     &DELETE_UNIQUES,
     &INSERT_UNIQUES,
+    &alike::INSERT,
     &jobs::INSERT_JOBS,
     &jobs::UPDATE_JOBS,
     &jobs::DELETE_WAITING,

@@ -2,7 +2,7 @@ use std::collections::{HashMap, HashSet};
 use std::mem;
 use std::sync::Arc;
 
-use futures_util::future::{join, join3, join4};
+use futures_util::future::{join, join3};
 use steadfast_domain::{JobState, KindName, QueueName, Timestamp};
 use steadfast_queue::store::{
     ClaimId, ClaimRequest, Claimed, Owner, SUSPECT_ALONE_FOR, StoreError, StoreLimits,
@@ -16,9 +16,8 @@ use crate::changes::Changes;
 use crate::ends::{Ends, Stray};
 use crate::error::Failure;
 use crate::lane::{Command, Serve};
-use crate::read;
-use crate::row::job_id;
-use crate::session::{Session, Sql};
+use crate::row::{self, job_id};
+use crate::session::{Params, Session, Sql};
 use crate::shared::{Shared, lock_number};
 use crate::tallies::Counted;
 use crate::upkeep;
@@ -93,18 +92,16 @@ impl Serve for Claiming {
 impl Claiming {
     async fn claim(&mut self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
         let owner = request.owner.to_string();
-        let lock = match &request.owner {
+        let owner_lock = match &request.owner {
             // Its claims all come through this one connection.
-            Owner::Process(_) => String::new(),
-            Owner::Worker(_) => {
-                format!("SELECT pg_advisory_xact_lock({})", lock_number(&self.schema, "owner", &owner))
-            }
+            Owner::Process(_) => None,
+            Owner::Worker(_) => Some(lock_number(&self.schema, "owner", &owner)),
         };
-        let locks = format!("SELECT pg_advisory_xact_lock_shared({}); {lock}", self.shared.locks.pause);
         let mut taking = Taking {
             request,
             owner,
-            locks,
+            pause_lock: self.shared.locks.pause,
+            owner_lock,
             limits: &self.shared.limits,
             taken: Vec::new(),
             rows: Vec::new(),
@@ -135,8 +132,9 @@ const PROMOTED_MAX: i64 = 1_000;
 struct Taking<'a> {
     request: ClaimRequest,
     owner: String,
-    /// What is locked before it looks.
-    locks: String,
+    /// What is locked before it looks: that by everybody who claims, this by nobody else.
+    pause_lock: i64,
+    owner_lock: Option<i64>,
     limits: &'a StoreLimits,
     taken: Vec<Uuid>,
     /// The claimed jobs, as they were read behind their claims.
@@ -180,9 +178,9 @@ impl Group for Taking<'_> {
 
     async fn decide(&mut self, begin: Begin<'_>) -> Result<(Begun, Changes), Failure> {
         let session = begin.session;
-        let first =
-            join3(begin.begin(), session.execute(&self.locks), upkeep::promote(session, PROMOTED_MAX));
-        let ((begins, locked, due), (bystanders, suspects, held, begun)) = match self.wanted_lanes() {
+        let locks: Params<'_> = &[&self.pause_lock, &self.owner_lock];
+        let first = join3(begin.begin(), session.rows(&LOCKS, locks), upkeep::promote(session, PROMOTED_MAX));
+        let ((begins, locked, due), (bystanders, suspects, held)) = match self.wanted_lanes() {
             Some(lanes) => join(first, self.look(begin, &lanes)).await,
             None => {
                 let first = first.await;
@@ -194,7 +192,8 @@ impl Group for Taking<'_> {
         locked?;
         let mut changes = Changes::default();
         upkeep::count_promoted(&due?, &mut changes)?;
-        let (bystanders, suspects, held, begun) = (bystanders?, suspects?, held?, begun?);
+        let (bystanders, suspects, held) = (bystanders?, suspects?, held?);
+        let begun = Begun::read(held.first(), 0)?;
         let mut sources: Vec<Source> = Vec::new();
         for want in &self.request.wants {
             sources.push(Source { share: want.share, ..Source::default() });
@@ -220,24 +219,17 @@ impl Group for Taking<'_> {
                 changes.tallies.moved(&want.queue, Some(before), Some(after));
             }
         }
-        changes.not_waiting = self.taken.clone();
-        changes.not_waiting.sort_unstable();
         Ok((begun, changes))
     }
 
-    /// Makes the claims and reads the jobs under them. The jobs' own rows stay as they are.
+    /// Makes claims of what waited, and reads the jobs under them. The jobs' own rows stay as they are.
     async fn last(&mut self, session: &Session, begun: &Begun) -> Result<(), Failure> {
-        if self.taken.is_empty() {
-            return Ok(());
+        if !self.taken.is_empty() {
+            let (now, ends) = (begun.now.unix_ms(), begun.now.plus(self.request.lease).unix_ms());
+            let mut ids = self.taken.clone();
+            ids.sort_unstable();
+            self.rows = session.rows(&CLAIM, &[&ids, &self.owner, &now, &ends]).await?;
         }
-        let (now, ends) = (begun.now.unix_ms(), begun.now.plus(self.request.lease).unix_ms());
-        let (claimed, rows) = join(
-            session.rows(&CLAIM, &[&self.taken, &self.owner, &now, &ends]),
-            session.rows(&read::WHOLE, &[&self.taken]),
-        )
-        .await;
-        claimed?;
-        self.rows = rows?;
         Ok(())
     }
 }
@@ -271,14 +263,13 @@ impl Taking<'_> {
         Ok(lanes)
     }
 
-    /// Locks what these lanes offer.
-    async fn look(&self, begin: Begin<'_>, lanes: &Lanes) -> (Rows, Rows, Rows, Result<Begun, Failure>) {
+    /// Locks what these lanes offer, and looks behind that at what the owner has, and at the clock.
+    async fn look(&self, begin: Begin<'_>, lanes: &Lanes) -> (Rows, Rows, Rows) {
         let (session, max) = (begin.session, self.request.max as i64);
-        join4(
+        join3(
             session.rows(&BYSTANDERS, &[&lanes.wants, &lanes.queues, &lanes.kinds, &max]),
             session.rows(&SUSPECTS, &[&lanes.wants, &lanes.queues, &lanes.kinds]),
             session.rows(&HELD, &[&self.owner]),
-            begin.begun(),
         )
         .await
     }
@@ -301,8 +292,10 @@ impl Taking<'_> {
         }
         let Some((interruptions, place)) = first else { return Ok(()) };
         for row in held {
-            let began = Timestamp::from_unix_ms(row.try_get(0)?);
-            let both = [interruptions, row.try_get(1)?];
+            let Some(began) = row.try_get::<_, Option<i64>>(1)?.map(Timestamp::from_unix_ms) else {
+                continue;
+            };
+            let both = [interruptions, row.try_get(2)?];
             if now.since(began) <= SUSPECT_ALONE_FOR
                 || both.into_iter().any(|interruptions| self.limits.is_last_chance(interruptions as u32))
             {
@@ -326,7 +319,7 @@ impl Taking<'_> {
         let (Some(now), lease) = (self.now, self.request.lease) else { return Ok(Vec::new()) };
         let mut found = HashMap::new();
         for row in &self.rows {
-            let stored = crate::row::read(row)?;
+            let stored = row::read(row)?;
             let Some(fence) = stored.claim.as_ref().map(|claim| claim.fence) else { continue };
             let id = ClaimId { job: stored.job.id, fence };
             found.insert(id.job, Claimed { id, job: stored.into_job(now), valid_for: lease });
@@ -372,8 +365,12 @@ impl Source {
 }
 
 /// What [`Claiming`] asks beside what every writer does.
-pub(crate) const READS: &[&Sql] =
-    &[&KINDS, &upkeep::PROMOTE, &BYSTANDERS, &SUSPECTS, &HELD, &CLAIM, &read::WHOLE];
+pub(crate) const READS: &[&Sql] = &[&LOCKS, &KINDS, &upkeep::PROMOTE, &BYSTANDERS, &SUSPECTS, &HELD, &CLAIM];
+
+static LOCKS: Sql = Sql {
+    text: "SELECT pg_advisory_xact_lock_shared($1), pg_advisory_xact_lock($2)",
+    types: &[Type::INT8, Type::INT8],
+};
 
 // By skipping from one kind to the next, with suspects and without.
 static KINDS: Sql = Sql {
@@ -408,14 +405,23 @@ static SUSPECTS: Sql = Sql {
     types: &[Type::INT4_ARRAY, Type::TEXT_ARRAY, Type::TEXT_ARRAY],
 };
 
+// The time in at least one row, and the suspects that the owner has in all of them.
 static HELD: Sql = Sql {
-    text: "SELECT started_at, interruptions FROM {s}.claims WHERE owner = $1 AND interruptions >= 2",
+    text: "SELECT clock.now, c.started_at, c.interruptions \
+           FROM (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint) AS clock(now) \
+           LEFT JOIN {s}.claims c ON c.owner = $1 AND c.interruptions >= 2",
     types: &[Type::TEXT],
 };
 
+// One statement, so that each job is looked up once for each of its rows.
 static CLAIM: Sql = Sql {
-    text: "INSERT INTO {s}.claims (job, fence, owner, started_at, expires_at, interruptions) \
-           SELECT j.id, nextval('{s}.fences'), $2, $3, $4, j.interruptions \
-           FROM unnest($1) WITH ORDINALITY AS n(id, place) JOIN {s}.jobs j ON j.id = n.id ORDER BY n.place",
+    text: concat!(
+        "WITH ready AS (DELETE FROM {s}.waiting WHERE id = ANY($1) RETURNING id, interruptions), \
+         c AS (INSERT INTO {s}.claims (job, fence, owner, started_at, expires_at, interruptions) \
+         SELECT id, nextval('{s}.fences'), $2, $3, $4, interruptions FROM ready RETURNING *) \
+         SELECT ",
+        row::whole_job!(),
+        " FROM c JOIN {s}.jobs j ON j.id = c.job"
+    ),
     types: &[Type::UUID_ARRAY, Type::TEXT, Type::INT8, Type::INT8],
 };

@@ -18,11 +18,12 @@
 //! of its callers; and every transaction ends, whatever becomes of the server.
 //!
 //! **Invariant:** locks are taken in one order: the counters of what is dry, then keys, for submissions; jobs by
-//! id, then their waiting rows, then their claims, then this connection's own counters, for everything else. What
-//! deadlocks all the same is begun again.
+//! id, then their waiting rows, then their claims, then this connection's own counters, for everything else.
+//! Settlements lock each job together with its claim, by id. What deadlocks all the same is begun again.
 //!
 //! Start with `store.rs` for the way in, `lane.rs` for the batch, `writer.rs` for the transaction.
 
+mod alike;
 mod changes;
 mod claim;
 mod effects;

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use futures_util::future::try_join3;
 use steadfast_domain::{Change, Event, JobId, JobState, Timestamp};
 use steadfast_queue::store::SUSPECT_INTERRUPTIONS;
+use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
@@ -55,13 +56,7 @@ impl Loaded {
             session.rows(&READ, &[&ids]),
         )
         .await?;
-        let mut entries = BTreeMap::new();
-        for row in &rows {
-            let stored = row::read(row)?;
-            let was_claimed = stored.claim.is_some();
-            let entry = Entry { stored, waiting: None, was_waiting: false, was_claimed, is_changed: false };
-            entries.insert(entry.stored.job.id, entry);
-        }
+        let mut entries = read_entries(&rows)?;
         for row in &waiting {
             if let Some(entry) = entries.get_mut(&job_id(row.try_get(0)?)) {
                 entry.waiting = Some(numbered(row.try_get(1)?, &JobState::ALL)?);
@@ -77,6 +72,18 @@ impl Loaded {
             entries = mine;
         }
         Ok(Self(entries))
+    }
+
+    /// Locks and reads jobs that are all claimed, each row once. An error where one of them is not.
+    pub(crate) async fn read_claimed(session: &Session, ids: &[JobId]) -> Result<Self, Failure> {
+        let mut ids: Vec<Uuid> = ids.iter().copied().map(uuid).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let rows = session.rows(&READ_CLAIMED, &[&ids]).await?;
+        if rows.len() < ids.len() {
+            return Err(Failure::Overtaken);
+        }
+        Ok(Self(read_entries(&rows)?))
     }
 
     pub(crate) fn get(&self, id: JobId) -> Option<&Entry> {
@@ -148,6 +155,17 @@ impl Loaded {
     }
 }
 
+fn read_entries(rows: &[Row]) -> Result<BTreeMap<JobId, Entry>, Failure> {
+    let mut entries = BTreeMap::new();
+    for row in rows {
+        let stored = row::read(row)?;
+        let was_claimed = stored.claim.is_some();
+        let entry = Entry { stored, waiting: None, was_waiting: false, was_claimed, is_changed: false };
+        entries.insert(entry.stored.job.id, entry);
+    }
+    Ok(entries)
+}
+
 impl Entry {
     /// The job's state, as it is counted.
     pub(crate) fn state(&self) -> JobState {
@@ -159,7 +177,7 @@ impl Entry {
 }
 
 /// What [`Loaded::read`] asks.
-pub(crate) const READS: &[&Sql] = &[&LOCK, &LOCK_FREE, &LOCK_WAITING, &READ];
+pub(crate) const READS: &[&Sql] = &[&LOCK, &LOCK_FREE, &LOCK_WAITING, &READ, &READ_CLAIMED];
 
 static LOCK: Sql = Sql {
     text: "SELECT id FROM {s}.jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE",
@@ -181,6 +199,17 @@ static READ: Sql = Sql {
         "SELECT ",
         row::job_to_change!(),
         " FROM {s}.jobs j LEFT JOIN {s}.claims c ON c.job = j.id WHERE j.id = ANY($1)"
+    ),
+    types: &[Type::UUID_ARRAY],
+};
+
+// In the order of the ids, each job before its claim. A claim that has ended while its job was waited for is none.
+static READ_CLAIMED: Sql = Sql {
+    text: concat!(
+        "SELECT ",
+        row::job_to_change!(),
+        " FROM unnest($1) AS n(id) JOIN {s}.jobs j ON j.id = n.id JOIN {s}.claims c ON c.job = n.id \
+         FOR UPDATE OF j, c"
     ),
     types: &[Type::UUID_ARRAY],
 };

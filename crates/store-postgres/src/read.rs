@@ -17,7 +17,6 @@ use crate::queues;
 use crate::row::{self, Stored, job_id, uuid};
 use crate::session::{Session, Sql};
 use crate::shared::Shared;
-use crate::writer::BEGIN;
 
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -180,7 +179,7 @@ pub(crate) async fn whole(session: &Session, ids: &[Uuid]) -> Result<Vec<Stored>
 
 async fn get(session: &Session, ids: &[Uuid]) -> Result<Vec<Job>, Failure> {
     let (begun, rows, now, ended) = join4(
-        session.execute(BEGIN),
+        session.begin(None),
         session.rows(&WHOLE, &[&ids]),
         session.rows(&NOW, &[]),
         session.execute("ROLLBACK"),
@@ -210,7 +209,7 @@ async fn list(session: &Session, query: &ListQuery) -> Result<Page, Failure> {
     let (tag_key, tag_value) = (tag.map(|tag| tag.0.as_str()), tag.map(|tag| tag.1.as_str()));
     let (rows_max, examined_max) = (limit as i64 + 1, limits::LIST_EXAMINED_MAX as i64);
     let (begun, rows, window, ended) = join4(
-        session.execute(BEGIN),
+        session.begin(None),
         session
             .rows(&LIST, &[&before, &examined_max, &queue, &state, &kind, &tag_key, &tag_value, &rows_max]),
         session.rows(&WINDOW, &[&before, &(examined_max - 1)]),
@@ -284,7 +283,7 @@ pub(crate) async fn alone(
     params: crate::session::Params<'_>,
 ) -> Result<Vec<tokio_postgres::Row>, Failure> {
     let (begun, rows, ended) =
-        join3(session.execute(BEGIN), session.rows(sql, params), session.execute("ROLLBACK")).await;
+        join3(session.begin(None), session.rows(sql, params), session.execute("ROLLBACK")).await;
     begun?;
     let rows = rows?;
     ended?;

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures_util::future::join;
-use steadfast_domain::QueueName;
+use steadfast_domain::{QueueName, Timestamp};
 use steadfast_queue::store::Refusal;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
@@ -86,6 +86,26 @@ impl Room {
         Ok(session.rows(&CAPACITIES, &[&scopes]).await?)
     }
 
+    /// Locks and reads this seat's rows of the scopes alone, in one statement, and with them the time behind the
+    /// locks. Capacities may be those of a moment before: what is refused for them now was refused then.
+    pub(crate) async fn own(
+        session: &Session,
+        seat: Seat,
+        queues: &BTreeSet<String>,
+    ) -> Result<(Self, Timestamp), Failure> {
+        let names: Vec<&str> = queues.iter().map(String::as_str).chain([ALL]).collect();
+        let rows = session.rows(&OWN, &[&names, &seat.number]).await?;
+        let (mut scopes, mut now) = (BTreeMap::new(), None);
+        for row in &rows {
+            let own = Load { jobs: row.try_get(3)?, bytes: row.try_get(4)? };
+            let scope = Scope { capacity: capacity(row)?, own, all: None };
+            scopes.insert(row.try_get(0)?, scope);
+            // The last one was looked for behind all locks.
+            now = now.max(Some(Timestamp::from_unix_ms(row.try_get(5)?)));
+        }
+        Ok((Self { seat, scopes }, now.ok_or(Failure::Overtaken)?))
+    }
+
     pub(crate) fn new(
         seat: Seat,
         dry: &BTreeSet<String>,
@@ -95,11 +115,8 @@ impl Room {
         let mut scopes = BTreeMap::new();
         for row in capacities {
             let name: String = row.try_get(0)?;
-            let limit =
-                |column| Ok::<_, Failure>(row.try_get::<_, Option<i64>>(column)?.unwrap_or(UNLIMITED));
-            let capacity = Load { jobs: limit(1)?, bytes: limit(2)? };
             let all = dry.contains(&name).then(Vec::new);
-            scopes.insert(name, Scope { capacity, own: Load::default(), all });
+            scopes.insert(name, Scope { capacity: capacity(row)?, own: Load::default(), all });
         }
         for row in locked {
             let Some(scope) = scopes.get_mut(row.try_get::<_, &str>(0)?) else { continue };
@@ -221,6 +238,12 @@ impl Scope {
     }
 }
 
+/// The capacity in a row of [`CAPACITIES`] or [`OWN`].
+fn capacity(row: &Row) -> Result<Load, Failure> {
+    let limit = |column| Ok::<_, Failure>(row.try_get::<_, Option<i64>>(column)?.unwrap_or(UNLIMITED));
+    Ok(Load { jobs: limit(1)?, bytes: limit(2)? })
+}
+
 fn fits_empty(queue: &QueueName, needed: Load, capacity: Load) -> Result<(), Refusal> {
     let refused = |capacity: i64, unit| {
         Err(Refusal::LargerThanCapacity { queue: queue.clone(), capacity: capacity as u64, unit })
@@ -277,6 +300,15 @@ pub(crate) static LOCK: Sql = Sql {
     text: "SELECT scope, seat, takes, free_jobs, free_bytes FROM {s}.tallies \
            WHERE (scope = ANY($1) AND seat = $3) OR scope = ANY($2) ORDER BY scope, seat FOR UPDATE",
     types: &[Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::INT8],
+};
+
+pub(crate) static OWN: Sql = Sql {
+    text: "WITH own AS (SELECT scope, free_jobs, free_bytes FROM {s}.tallies \
+           WHERE scope = ANY($1) AND seat = $2 ORDER BY scope FOR UPDATE) \
+           SELECT q.name, q.capacity_jobs, q.capacity_bytes, coalesce(own.free_jobs, 0), \
+           coalesce(own.free_bytes, 0), floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint \
+           FROM {s}.queues q LEFT JOIN own ON own.scope = q.name WHERE q.name = ANY($1)",
+    types: &[Type::TEXT_ARRAY, Type::INT8],
 };
 
 pub(crate) static CAPACITIES: Sql = Sql {

@@ -5,6 +5,7 @@ use tokio::task::JoinSet;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, Statement};
 
+use crate::tallies::Seat;
 use crate::url::Prepare;
 
 /// One SQL statement: `{s}` stands for the schema.
@@ -28,6 +29,8 @@ pub(crate) type Result<T> = std::result::Result<T, tokio_postgres::Error>;
 #[derive(Debug)]
 pub(crate) struct Session {
     client: Client,
+    /// How a transaction begins, up to the number of its seat.
+    begin: String,
     /// By their text: as it is sent, and its handle if it is prepared.
     statements: HashMap<&'static str, (String, Option<Statement>)>,
     /// Dropped, it cuts the connection.
@@ -54,7 +57,8 @@ impl Session {
         };
         let named = sqls.iter().map(|sql| sql.text);
         let statements = named.zip(texts.into_iter().zip(prepared)).collect();
-        Ok(Self { client, statements, driver })
+        let begin = in_schema("BEGIN; SELECT {s}.begin(", schema);
+        Ok(Self { client, begin, statements, driver })
     }
 
     /// Runs a statement of those it was started with.
@@ -74,7 +78,16 @@ impl Session {
         self.client.query_typed(text, &typed).await
     }
 
-    /// Runs SQL that has no parameters: `BEGIN` and its like.
+    /// Begins a transaction with the schema's settings, as the only one of a seat, if it is one's.
+    pub(crate) async fn begin(&self, seat: Option<Seat>) -> Result<()> {
+        let begin = &self.begin;
+        match seat {
+            Some(seat) => self.execute(&format!("{begin}{})", seat.number)).await,
+            None => self.execute(&format!("{begin}NULL)")).await,
+        }
+    }
+
+    /// Runs SQL that has no parameters: `COMMIT` and its like.
     pub(crate) async fn execute(&self, sql: &str) -> Result<()> {
         self.client.batch_execute(sql).await
     }

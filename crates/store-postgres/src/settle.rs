@@ -45,6 +45,8 @@ pub(crate) struct Attempts {
     renewals: BTreeMap<ClaimId, Renewal>,
     /// The claims that were renewed.
     renewed: Vec<Row>,
+    /// Whether all jobs are believed to be claimed, as those are that are settled for the first time.
+    all_claimed: bool,
 }
 
 impl Attempts {
@@ -64,7 +66,9 @@ impl Attempts {
                 renewals.insert(renewal.id, merged);
             }
         }
-        Self { items, staged: Vec::new(), renewals, renewed: Vec::new() }
+        let may_wait = |item: &Item| matches!(item, Item::Cancel(..) | Item::Stray(_));
+        let all_claimed = !items.iter().any(may_wait);
+        Self { items, staged: Vec::new(), renewals, renewed: Vec::new(), all_claimed }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -119,6 +123,17 @@ impl Attempts {
         }
     }
 
+    async fn load(&mut self, session: &Session) -> Result<Loaded, Failure> {
+        let jobs = self.jobs();
+        // Once: if some are not, the transaction is begun again, and all are locked in their order.
+        if std::mem::take(&mut self.all_claimed) && !jobs.is_empty() {
+            let loaded = Loaded::read_claimed(session, &jobs).await?;
+            self.all_claimed = true;
+            return Ok(loaded);
+        }
+        Loaded::read(session, &jobs, Locked::Wait).await
+    }
+
     fn jobs(&self) -> Vec<JobId> {
         let of = |item: &Item| match item {
             Item::Settle(settlements, _) => settlements.iter().map(|s| s.id.job).collect(),
@@ -137,9 +152,7 @@ impl Group for Attempts {
     }
 
     async fn decide(&mut self, begin: Begin<'_>) -> Result<(Begun, Changes), Failure> {
-        let jobs = self.jobs();
-        let (begins, loaded, begun) =
-            join3(begin.begin(), Loaded::read(begin.session, &jobs, Locked::Wait), begin.begun()).await;
+        let (begins, loaded, begun) = join3(begin.begin(), self.load(begin.session), begin.begun()).await;
         begins?;
         let (mut loaded, begun) = (loaded?, begun?);
         let mut changes = Changes { has_more: !self.renewals.is_empty(), ..Changes::default() };

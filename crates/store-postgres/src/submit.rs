@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem;
 use std::sync::Arc;
 
-use futures_util::future::{join, join3};
+use futures_util::future::{join3, join4};
 use steadfast_domain::{Job, NewJob, QueueName, Tenant, UniqueKey};
 use steadfast_queue::store::{How, IdempotencyKey, Refusal, StoreError, Submission, SubmitError, Submitted};
 use tokio::sync::oneshot;
@@ -180,6 +180,23 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// What room there is, locked, and the time.
+    async fn room(&self, begin: Begin<'_>) -> Result<(Room, Begun), Failure> {
+        let (session, seat) = (begin.session, begin.seat);
+        if self.dry.is_empty() {
+            let (room, now) = Room::own(session, seat, &self.queues).await?;
+            return Ok((room, Begun { now }));
+        }
+        let (locked, capacities, begun) = join3(
+            Room::lock(session, seat, &self.queues, &self.dry, self.shared.locks.room),
+            Room::capacities(session, &self.queues),
+            begin.begun(),
+        )
+        .await;
+        let (locked, capacities) = (locked?, capacities?);
+        Ok((Room::new(seat, &self.dry, &capacities, &locked)?, begun?))
+    }
+
     /// Idempotency key, then unique keys, then room; nothing is counted before all have agreed.
     fn decide_one(
         &mut self,
@@ -240,19 +257,16 @@ impl Group for Batch<'_> {
         key_hashes.sort_unstable();
         let mut unique_hashes: Vec<Uuid> = submissions().flat_map(|s| &s.jobs).filter_map(hash_of).collect();
         unique_hashes.sort_unstable();
-        let ((begins, locked, capacities), (keys, uniques, begun)) = join(
-            join3(
-                begin.begin(),
-                Room::lock(session, begin.seat, &self.queues, &self.dry, self.shared.locks.room),
-                Room::capacities(session, &self.queues),
-            ),
-            join3(keys::find(session, &key_hashes), find_uniques(session, &unique_hashes), begin.begun()),
+        let (begins, room, keys, uniques) = join4(
+            begin.begin(),
+            self.room(begin),
+            keys::find(session, &key_hashes),
+            find_uniques(session, &unique_hashes),
         )
         .await;
         begins?;
-        let room = Room::new(begin.seat, &self.dry, &capacities?, &locked?)?;
+        let (room, begun) = room?;
         let mut found = Found { keys: keys?, uniques: uniques?, jobs: HashMap::new() };
-        let begun = begun?;
         found.read_jobs(session, &begun).await?;
 
         let mut changes = Changes::default();
@@ -349,8 +363,10 @@ fn accept(
     changes: &mut Changes,
 ) -> Result<(), Failure> {
     let state = state_waiting(job, begun.now);
-    changes.new.push(job, key, unique)?;
-    changes.waiting.push(job, begun.now);
+    if key.is_some() || unique.is_some() || !changes.alike.push(job) {
+        changes.new.push(job, key, unique)?;
+        changes.waiting.push(job, begun.now);
+    }
     changes.tallies.moved(&job.queue, None, Some(Counted::of(job, state)));
     changes.effects.changes.extend(job.history.last().map(|change| (*change, job.queue.clone())));
     if job.run_at <= begun.now {
@@ -382,7 +398,8 @@ pub(crate) async fn find_uniques(session: &Session, hashes: &[Uuid]) -> Result<H
 }
 
 /// What [`Submitting`] asks beside what every writer does.
-pub(crate) const READS: &[&Sql] = &[&room::LOCK, &room::CAPACITIES, &keys::FIND, &FIND_UNIQUES, &read::WHOLE];
+pub(crate) const READS: &[&Sql] =
+    &[&room::OWN, &room::LOCK, &room::CAPACITIES, &keys::FIND, &FIND_UNIQUES, &read::WHOLE];
 
 static FIND_UNIQUES: Sql =
     Sql { text: "SELECT hash, job FROM {s}.uniques WHERE hash = ANY($1)", types: &[Type::UUID_ARRAY] };

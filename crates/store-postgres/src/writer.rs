@@ -6,6 +6,7 @@ use futures_util::future::join3;
 use steadfast_domain::Timestamp;
 use steadfast_queue::metrics::StoreMetrics;
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use crate::changes::Changes;
@@ -36,7 +37,6 @@ pub(crate) trait Group: Send {
 pub(crate) struct Begin<'a> {
     pub(crate) session: &'a Session,
     pub(crate) seat: Seat,
-    text: &'a str,
 }
 
 /// A transaction that has taken its locks.
@@ -49,15 +49,22 @@ pub(crate) struct Begun {
 impl Begin<'_> {
     /// Begins.
     pub(crate) async fn begin(self) -> Result<(), Failure> {
-        Ok(self.session.execute(self.text).await?)
+        Ok(self.session.begin(Some(self.seat)).await?)
     }
 
     /// The transaction's time; to be asked behind its locks, so that later versions never have earlier
     /// times.
     pub(crate) async fn begun(self) -> Result<Begun, Failure> {
         let rows = self.session.rows(&BEGUN, &[]).await?;
-        let row = rows.first().ok_or(Failure::Overtaken)?;
-        Ok(Begun { now: Timestamp::from_unix_ms(row.try_get(0)?) })
+        Begun::read(rows.first(), 0)
+    }
+}
+
+impl Begun {
+    /// The time in a column of a row that is always there.
+    pub(crate) fn read(row: Option<&Row>, column: usize) -> Result<Self, Failure> {
+        let row = row.ok_or(Failure::Overtaken)?;
+        Ok(Self { now: Timestamp::from_unix_ms(row.try_get(column)?) })
     }
 }
 
@@ -76,7 +83,6 @@ pub(crate) enum Outcome {
 pub(crate) struct Writer {
     link: Link,
     seat: Seat,
-    begin: String,
     publisher: Arc<Publisher>,
     metrics: StoreMetrics,
 }
@@ -92,22 +98,9 @@ const DECIDE_MAX: Duration = Duration::from_secs(15);
 /// How long a lost connection may take to come back before a transaction's end is called unknown.
 const DOUBT_MAX: Duration = Duration::from_secs(5);
 
-/// What every transaction begins with: nothing waits for ever, a process that stops answering lets go of its
-/// locks, a commit is what the server calls durable, and the planner keeps to the indexes whatever it believes
-/// about the sizes of tables that were empty a moment ago. What it is told to avoid counts as so expensive that it
-/// would compile such a plan, for most of a second, where it has no other.
-pub(crate) const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '10s'; SET LOCAL lock_timeout = '5s'; \
-     SET LOCAL idle_in_transaction_session_timeout = '10s'; SET LOCAL synchronous_commit = on; \
-     SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off; \
-     SET LOCAL enable_mergejoin = off; SET LOCAL plan_cache_mode = force_generic_plan; \
-     SET LOCAL jit = off";
-
 impl Writer {
     pub(crate) fn new(link: Link, seat: Seat, publisher: Arc<Publisher>, metrics: StoreMetrics) -> Self {
-        // One transaction of a seat at a time, even over a lost connection: whoever comes after waits until
-        // the server has ended the one before.
-        let begin = format!("{BEGIN}; SELECT pg_advisory_xact_lock({})", seat.number);
-        Self { link, seat, begin, publisher, metrics }
+        Self { link, seat, publisher, metrics }
     }
 
     pub(crate) fn seat(&self) -> Seat {
@@ -135,7 +128,7 @@ impl Writer {
     /// One transaction. An error says that it did not happen.
     async fn attempt(&mut self, group: &mut impl Group) -> Result<Outcome, Failure> {
         let session = self.link.session().await?;
-        let begin = Begin { session, seat: self.seat, text: &self.begin };
+        let begin = Begin { session, seat: self.seat };
         let decided = timeout(DECIDE_MAX, group.decide(begin)).await;
         let (begun, changes) = match decided.unwrap_or(Err(Failure::Stalled)) {
             Ok(decided) => decided,
@@ -197,7 +190,7 @@ impl Writer {
         let deadline = Instant::now() + DOUBT_MAX;
         while Instant::now() < deadline {
             if let Ok(session) = self.link.session().await {
-                match ask(session, &self.begin, self.seat, turn).await {
+                match ask(session, self.seat, turn).await {
                     Ok(committed) => return Some(committed),
                     Err(failure) => tracing::debug!(%failure, "the transaction's end cannot be read yet"),
                 }
@@ -217,9 +210,9 @@ impl Writer {
 const POLL: Duration = Duration::from_millis(20);
 
 /// Whether the seat's last transaction is this one. Its lock, which `begin` takes, waits until the server has ended it.
-async fn ask(session: &Session, begin: &str, seat: Seat, turn: i64) -> Result<bool, Failure> {
+async fn ask(session: &Session, seat: Seat, turn: i64) -> Result<bool, Failure> {
     let (begun, last, ended) =
-        join3(session.execute(begin), session.rows(&LAST, &[&seat.number]), session.execute("ROLLBACK"))
+        join3(session.begin(Some(seat)), session.rows(&LAST, &[&seat.number]), session.execute("ROLLBACK"))
             .await;
     begun?;
     let rows = last?;

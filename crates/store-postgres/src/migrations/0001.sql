@@ -1,6 +1,28 @@
 -- Times are milliseconds since 1970, by the database's clock. States are numbered as in `JobState::ALL`,
 -- priorities as in `Priority::ALL`.
 
+-- What every transaction begins with: nothing waits for ever, a process that stops answering lets go of its locks,
+-- a commit is what the server calls durable, and the planner keeps to the indexes whatever it believes about the
+-- sizes of tables that were empty a moment ago. What it is told to avoid counts as so expensive that it would
+-- compile such a plan, for most of a second, where it has no other. All of it ends with the transaction. A seat has
+-- one transaction at a time, even over a lost connection: whoever comes after waits until the server has ended the
+-- one before. In a function, so that it is not parsed each time.
+CREATE FUNCTION {s}.begin(seat bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('statement_timeout', '10s', true),
+            set_config('lock_timeout', '5s', true),
+            set_config('idle_in_transaction_session_timeout', '10s', true),
+            set_config('synchronous_commit', 'on', true),
+            set_config('enable_seqscan', 'off', true),
+            set_config('enable_bitmapscan', 'off', true),
+            set_config('enable_hashjoin', 'off', true),
+            set_config('enable_mergejoin', 'off', true),
+            set_config('plan_cache_mode', 'force_generic_plan', true),
+            set_config('jit', 'off', true),
+            pg_advisory_xact_lock(seat);
+END
+$$;
+
 CREATE SEQUENCE {s}.fences AS bigint CACHE 1;
 
 -- The queue '' is the store as a whole.
