@@ -1,6 +1,7 @@
 use std::collections::{HashMap, HashSet};
 use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::{join, join3};
 use steadfast_domain::{JobState, KindName, QueueName, Timestamp};
@@ -8,6 +9,7 @@ use steadfast_queue::store::{
     ClaimId, ClaimRequest, Claimed, Owner, SUSPECT_ALONE_FOR, StoreError, StoreLimits,
 };
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
@@ -67,7 +69,25 @@ pub(crate) struct Claiming {
     pub(crate) shared: Arc<Shared>,
     pub(crate) schema: String,
     pub(crate) back: mpsc::WeakSender<Ends>,
+    pub(crate) head: Option<Head>,
 }
+
+/// Where the ready jobs of a backlog begin. Before them stand the index entries of those that were claimed since the
+/// last vacuum, and a claim that begins at the beginning walks over all of them: a page more for each hundred.
+#[derive(Debug)]
+pub(crate) struct Head {
+    wanted: Vec<Wanted>,
+    due_at: i64,
+    /// When to begin at the beginning again.
+    until: Instant,
+}
+
+type Wanted = (QueueName, Option<Arc<[KindName]>>);
+
+/// How long the oldest ready job must have waited to make a backlog of it.
+const BACKLOG_AGE: Duration = Duration::from_secs(10);
+/// How long a job that comes back before the head of a backlog may be overlooked; while there are others.
+const OVERLOOKED_MAX: Duration = Duration::from_millis(250);
 
 impl Serve for Claiming {
     type Command = Claim;
@@ -90,7 +110,29 @@ impl Serve for Claiming {
 }
 
 impl Claiming {
+    /// From the head of the backlog, and if nothing is left behind that, from the beginning.
     async fn claim(&mut self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
+        let wanted = request.wants.iter().map(|want| (want.queue.clone(), want.kinds.clone()));
+        let (wanted, now): (Vec<Wanted>, _) = (wanted.collect(), Instant::now());
+        let head = self.head.take().filter(|head| now < head.until && head.wanted == wanted);
+        if let Some(head) = head {
+            let (claims, due_at) = self.claim_from(head.due_at, request.clone()).await?;
+            if !claims.is_empty() {
+                self.head = due_at.map(|due_at| Head { due_at, ..head });
+                return Ok(claims);
+            }
+        }
+        let (claims, due_at) = self.claim_from(i64::MIN, request).await?;
+        self.head = due_at.map(|due_at| Head { wanted, due_at, until: now + OVERLOOKED_MAX });
+        Ok(claims)
+    }
+
+    /// Claims jobs that were due at `from` or later. Also where the next claim may begin.
+    async fn claim_from(
+        &mut self,
+        from: i64,
+        request: ClaimRequest,
+    ) -> Result<(Vec<Claimed>, Option<i64>), StoreError> {
         let owner = request.owner.to_string();
         let owner_lock = match &request.owner {
             // Its claims all come through this one connection.
@@ -99,17 +141,20 @@ impl Claiming {
         };
         let mut taking = Taking {
             request,
+            from,
             owner,
             pause_lock: self.shared.locks.pause,
             owner_lock,
             limits: &self.shared.limits,
             taken: Vec::new(),
+            oldest: None,
             rows: Vec::new(),
             now: None,
         };
         match self.writer.run(&mut taking).await {
             Outcome::Committed { heard: true } => {
-                taking.claimed().map_err(|failure| failure.to_store_error())
+                let claims = taking.claimed().map_err(|failure| failure.to_store_error())?;
+                Ok((claims, taking.head()))
             }
             Outcome::Failed(failure) => Err(failure.to_store_error()),
             // The caller is told that it has none: those that there may be go back.
@@ -131,12 +176,16 @@ const PROMOTED_MAX: i64 = 1_000;
 /// A request's transaction.
 struct Taking<'a> {
     request: ClaimRequest,
+    /// Jobs that were due before are left out.
+    from: i64,
     owner: String,
     /// What is locked before it looks: that by everybody who claims, this by nobody else.
     pause_lock: i64,
     owner_lock: Option<i64>,
     limits: &'a StoreLimits,
     taken: Vec<Uuid>,
+    /// When the first one that was offered was due.
+    oldest: Option<i64>,
     /// The claimed jobs, as they were read behind their claims.
     rows: Vec<Row>,
     now: Option<Timestamp>,
@@ -180,7 +229,7 @@ impl Group for Taking<'_> {
         let session = begin.session;
         let locks: Params<'_> = &[&self.pause_lock, &self.owner_lock];
         let first = join3(begin.begin(), session.rows(&LOCKS, locks), upkeep::promote(session, PROMOTED_MAX));
-        let ((begins, locked, due), (bystanders, suspects, held)) = match self.wanted_lanes() {
+        let ((begins, locked, due), looked) = match self.wanted_lanes() {
             Some(lanes) => join(first, self.look(begin, &lanes)).await,
             None => {
                 let first = first.await;
@@ -192,15 +241,20 @@ impl Group for Taking<'_> {
         locked?;
         let mut changes = Changes::default();
         upkeep::count_promoted(&due?, &mut changes)?;
-        let (bystanders, suspects, held) = (bystanders?, suspects?, held?);
-        let begun = Begun::read(held.first(), 0)?;
+        let looked = looked?;
+        let [bystanders, suspects, held] = parts(&looked)?;
+        // Read behind the locks, for the suspects held or for none.
+        let begun = Begun::read(held.first().copied(), 2)?;
         let mut sources: Vec<Source> = Vec::new();
         for want in &self.request.wants {
             sources.push(Source { share: want.share, ..Source::default() });
         }
         let mut queues = HashMap::new();
-        for row in &bystanders {
-            let (want, place): (i32, Place) = (row.try_get(0)?, (row.try_get(1)?, row.try_get(2)?));
+        self.oldest = None;
+        for row in bystanders {
+            let due_at: i64 = row.try_get(4)?;
+            self.oldest = Some(self.oldest.map_or(due_at, |oldest| oldest.min(due_at)));
+            let (want, place): (i32, Place) = (row.try_get(1)?, (row.try_get(2)?, row.try_get(3)?));
             if let Some(source) = sources.get_mut(want as usize) {
                 source.bystanders.push(place);
                 queues.insert(place.1, want as usize);
@@ -264,14 +318,10 @@ impl Taking<'_> {
     }
 
     /// Locks what these lanes offer, and looks behind that at what the owner has, and at the clock.
-    async fn look(&self, begin: Begin<'_>, lanes: &Lanes) -> (Rows, Rows, Rows) {
-        let (session, max) = (begin.session, self.request.max as i64);
-        join3(
-            session.rows(&BYSTANDERS, &[&lanes.wants, &lanes.queues, &lanes.kinds, &max]),
-            session.rows(&SUSPECTS, &[&lanes.wants, &lanes.queues, &lanes.kinds]),
-            session.rows(&HELD, &[&self.owner]),
-        )
-        .await
+    async fn look(&self, begin: Begin<'_>, lanes: &Lanes) -> Rows {
+        let params: Params<'_> =
+            &[&lanes.wants, &lanes.queues, &lanes.kinds, &(self.request.max as i64), &self.from, &self.owner];
+        begin.session.rows(&LOOK, params).await
     }
 
     /// Gives the sources the one suspect that this owner may take now: of all it wants, the one with the fewest
@@ -279,23 +329,23 @@ impl Taking<'_> {
     /// millisecond, since times are cut to them), or while either of them is on its last chance.
     fn offer_suspect(
         &self,
-        suspects: &[Row],
-        held: &[Row],
+        suspects: &[&Row],
+        held: &[&Row],
         now: Timestamp,
         sources: &mut [Source],
         queues: &mut HashMap<Uuid, usize>,
     ) -> Result<(), Failure> {
         let mut first: Option<(i32, Place)> = None;
         for row in suspects {
-            let suspect = (row.try_get(3)?, (row.try_get(1)?, row.try_get(2)?));
+            let suspect = (row.try_get(5)?, (row.try_get(2)?, row.try_get(3)?));
             first = Some(first.map_or(suspect, |first| first.min(suspect)));
         }
         let Some((interruptions, place)) = first else { return Ok(()) };
         for row in held {
-            let Some(began) = row.try_get::<_, Option<i64>>(1)?.map(Timestamp::from_unix_ms) else {
+            let Some(began) = row.try_get::<_, Option<i64>>(4)?.map(Timestamp::from_unix_ms) else {
                 continue;
             };
-            let both = [interruptions, row.try_get(2)?];
+            let both = [interruptions, row.try_get(5)?];
             if now.since(began) <= SUSPECT_ALONE_FOR
                 || both.into_iter().any(|interruptions| self.limits.is_last_chance(interruptions as u32))
             {
@@ -303,8 +353,8 @@ impl Taking<'_> {
             }
         }
         for row in suspects {
-            let want: i32 = row.try_get(0)?;
-            if row.try_get::<_, Uuid>(2)? == place.1
+            let want: i32 = row.try_get(1)?;
+            if row.try_get::<_, Uuid>(3)? == place.1
                 && let Some(source) = sources.get_mut(want as usize)
             {
                 source.suspect = Some(place);
@@ -312,6 +362,12 @@ impl Taking<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Where the next claim may begin, if there is a backlog.
+    fn head(&self) -> Option<i64> {
+        let waits = self.now?.since(Timestamp::from_unix_ms(self.oldest?));
+        self.oldest.filter(|_| waits >= BACKLOG_AGE)
     }
 
     /// The claims, in the order in which they were taken.
@@ -326,6 +382,16 @@ impl Taking<'_> {
         }
         Ok(self.taken.iter().filter_map(|id| found.remove(&job_id(*id))).collect())
     }
+}
+
+/// The parts of [`LOOK`].
+fn parts(rows: &[Row]) -> Result<[Vec<&Row>; 3], Failure> {
+    let mut parts: [Vec<&Row>; 3] = Default::default();
+    for row in rows {
+        let part: i32 = row.try_get(0)?;
+        parts.get_mut(part as usize).ok_or(Failure::Overtaken)?.push(row);
+    }
+    Ok(parts)
 }
 
 /// Each source up to its share, then regardless of shares up to `max`, in ready order.
@@ -365,7 +431,7 @@ impl Source {
 }
 
 /// What [`Claiming`] asks beside what every writer does.
-pub(crate) const READS: &[&Sql] = &[&LOCKS, &KINDS, &upkeep::PROMOTE, &BYSTANDERS, &SUSPECTS, &HELD, &CLAIM];
+pub(crate) const READS: &[&Sql] = &[&LOCKS, &KINDS, &upkeep::PROMOTE, &LOOK, &CLAIM];
 
 static LOCKS: Sql = Sql {
     text: "SELECT pg_advisory_xact_lock_shared($1), pg_advisory_xact_lock($2)",
@@ -384,33 +450,30 @@ static KINDS: Sql = Sql {
     types: &[Type::TEXT],
 };
 
-// Whether the queue is paused is read here, behind the lock that a pause takes alone.
-static BYSTANDERS: Sql = Sql {
-    text: "SELECT l.want, r.place, r.id FROM unnest($1, $2, $3) AS l(want, queue, kind) \
+// Three parts, each of (part, want, place or time, id, due or begun at, interruptions): bystanders and suspects
+// that are offered, then the time with each suspect that the owner has, or alone. Whether a queue is paused is read
+// here, behind the lock that a pause takes alone.
+static LOOK: Sql = Sql {
+    text: "SELECT 0, l.want, r.place, r.id, r.due_at, 0 FROM unnest($1, $2, $3) AS l(want, queue, kind) \
            JOIN {s}.queues q ON q.name = l.queue AND NOT q.paused, generate_series(0, 3) p(priority), \
-           LATERAL (SELECT w.place, w.id FROM {s}.waiting w WHERE w.queue = l.queue AND w.kind = l.kind \
-           AND w.priority = p.priority AND w.ready AND w.interruptions < 2 AND (w.expires_at IS NULL \
+           LATERAL (SELECT w.place, w.id, w.due_at FROM {s}.waiting w WHERE w.queue = l.queue \
+           AND w.kind = l.kind AND w.priority = p.priority AND w.due_at >= $5 AND w.ready \
+           AND w.interruptions < 2 AND (w.expires_at IS NULL \
            OR w.expires_at > floor(extract(epoch FROM statement_timestamp()) * 1000)::bigint) \
-           ORDER BY w.due_at, w.id LIMIT $4 FOR UPDATE SKIP LOCKED) r",
-    types: &[Type::INT4_ARRAY, Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::INT8],
-};
-
-static SUSPECTS: Sql = Sql {
-    text: "SELECT l.want, r.place, r.id, r.interruptions FROM unnest($1, $2, $3) AS l(want, queue, kind) \
+           ORDER BY w.due_at, w.id LIMIT $4 FOR UPDATE SKIP LOCKED) r \
+           UNION ALL \
+           SELECT 1, l.want, r.place, r.id, NULL, r.interruptions \
+           FROM unnest($1, $2, $3) AS l(want, queue, kind) \
            JOIN {s}.queues q ON q.name = l.queue AND NOT q.paused, \
            LATERAL (SELECT w.place, w.id, w.interruptions FROM {s}.waiting w WHERE w.queue = l.queue \
            AND w.kind = l.kind AND w.ready AND w.interruptions >= 2 AND (w.expires_at IS NULL \
            OR w.expires_at > floor(extract(epoch FROM statement_timestamp()) * 1000)::bigint) \
-           ORDER BY w.interruptions, w.place, w.id LIMIT 1 FOR UPDATE SKIP LOCKED) r",
-    types: &[Type::INT4_ARRAY, Type::TEXT_ARRAY, Type::TEXT_ARRAY],
-};
-
-// The time in at least one row, and the suspects that the owner has in all of them.
-static HELD: Sql = Sql {
-    text: "SELECT clock.now, c.started_at, c.interruptions \
-           FROM (SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint) AS clock(now) \
-           LEFT JOIN {s}.claims c ON c.owner = $1 AND c.interruptions >= 2",
-    types: &[Type::TEXT],
+           ORDER BY w.interruptions, w.place, w.id LIMIT 1 FOR UPDATE SKIP LOCKED) r \
+           UNION ALL \
+           SELECT 2, NULL, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint, NULL, \
+           c.started_at, c.interruptions \
+           FROM (SELECT) one LEFT JOIN {s}.claims c ON c.owner = $6 AND c.interruptions >= 2",
+    types: &[Type::INT4_ARRAY, Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::INT8, Type::INT8, Type::TEXT],
 };
 
 // One statement, so that each job is looked up once for each of its rows.

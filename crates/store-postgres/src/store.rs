@@ -154,6 +154,7 @@ impl PostgresStore {
             shared: Arc::clone(&shared),
             schema: connector.url().parts().schema.clone(),
             back: store.ends.sender(),
+            head: None,
         }));
         serving.spawn(store.ends.run(Ending { writer: ends, shared: Arc::clone(&shared), seats }));
         for _ in 0..READING {
