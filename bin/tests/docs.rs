@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use steadfast::settings::SETTINGS;
 use steadfast_domain::{Event, TRANSITIONS};
@@ -36,6 +37,13 @@ fn the_state_diagram_is_the_transition_table() {
         .map(|(from, event, to)| format!("{} --> {}: {}", from.as_str(), to.as_str(), event_name(*event)))
         .collect();
     assert_eq!(drawn, allowed);
+}
+
+#[test]
+fn the_command_prints_what_a_server_answers() {
+    let printed = Command::new(env!("CARGO_BIN_EXE_steadfast")).arg("openapi").output().unwrap();
+    assert!(printed.status.success());
+    assert_eq!(String::from_utf8(printed.stdout).unwrap(), steadfast_api::openapi_document());
 }
 
 /// The settings' part of the page: its rows' flags, variables and defaults.

@@ -55,7 +55,12 @@ pub(crate) fn cancel(schemas: &mut Schemas) -> Operation {
     Operation::new(Tag::Jobs, "cancelJob", "Cancel a job")
         .description("Can be repeated safely, and is taken while the server drains.")
         .parameter(id(schemas))
-        .answer(job(StatusCode::OK, "The job is cancelled.", "cancelled", schemas))
+        .answer(job(StatusCode::OK, "The job is cancelled.", "cancelled", schemas).link(
+            "retryJob",
+            "id",
+            "$response.body#/id",
+            "Run the job after all.",
+        ))
         .answer(job(
             StatusCode::ACCEPTED,
             "The job is running, and was asked to end: `cancel_requested`.",
