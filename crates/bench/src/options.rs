@@ -25,7 +25,7 @@ pub(crate) enum Command {
 /// What is measured. The times are those of the default options.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub(crate) enum Scenarios {
-    /// Everything below but `baseline`, one after the other (20 min; with --full 20 more)
+    /// Everything below but `baseline`, one after the other (24 min; with --full 45 more)
     All {
         #[command(flatten)]
         size: Size,
@@ -42,6 +42,11 @@ pub(crate) enum Scenarios {
     Latency,
     /// Memory and wake-ups of a server with nothing to do (40 s)
     Idle,
+    /// Waits of each priority in a flood of another, once on each durable store (4 min; with --full 24)
+    Order {
+        #[command(flatten)]
+        size: Size,
+    },
     /// Submits, claims and memory with a long queue (3 min)
     Backlog {
         #[command(flatten)]
@@ -69,10 +74,10 @@ pub(crate) enum Scenarios {
     },
 }
 
-/// How much is stored.
+/// How much is stored, and how long a flood lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
 pub(crate) struct Size {
-    /// With 1 M jobs queued and 5 M terminal ones, instead of a tenth
+    /// With 1 M jobs queued and 5 M terminal ones, instead of a tenth; with floods of eleven minutes
     #[arg(long)]
     pub(crate) full: bool,
 }

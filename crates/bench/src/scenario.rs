@@ -8,6 +8,7 @@ mod database;
 mod drain;
 mod idle;
 mod latency;
+mod order;
 mod overload;
 mod postgres;
 mod queue;
@@ -44,6 +45,7 @@ pub(crate) async fn run(scenarios: &Scenarios, options: &Options) -> Result<(), 
         Scenarios::Latency => latency::measure(&bench, &mut findings).await,
         Scenarios::Baseline { program } => baseline::measure(&bench, program, &mut findings).await,
         Scenarios::Idle => idle::measure(&bench, &mut findings).await,
+        Scenarios::Order { size } => order::measure(&bench, size.full, &mut findings).await,
         Scenarios::Backlog { size } => backlog::measure(&bench, size.full, &mut findings).await,
         Scenarios::Start { size } => start::measure(&bench, size.full, &mut findings).await,
         Scenarios::Postgres { size } => postgres::measure(&bench, size.full, &mut findings).await,
@@ -61,6 +63,7 @@ async fn all(bench: &Bench<'_>, full: bool, findings: &mut Findings) -> Result<(
     drain::measure(bench, findings).await?;
     latency::measure(bench, findings).await?;
     idle::measure(bench, findings).await?;
+    order::measure(bench, full, findings).await?;
     backlog::measure(bench, full, findings).await?;
     start::measure(bench, full, findings).await?;
     postgres::measure(bench, full, findings).await?;
