@@ -313,6 +313,13 @@ impl ErrorCode {
 mod tests {
     use super::*;
 
+    /// The compiler holds the table to every code, and this holds the list to the table.
+    #[test]
+    fn the_list_has_every_code_of_the_table() {
+        let is_entry = |line: &&str| line.trim_start().starts_with("Code::") && line.contains(" => (");
+        assert_eq!(include_str!("code.rs").lines().filter(is_entry).count(), ErrorCode::ALL.len());
+    }
+
     #[test]
     fn every_code_has_its_own_name_and_reads_back() {
         for code in ErrorCode::ALL {
