@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::FutureExt;
 use parking_lot::Mutex;
+use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -42,13 +43,7 @@ impl Tasks {
         F: Future<Output: Send + 'static> + Send + 'static,
     {
         let named = Named::begin(name, &self.running);
-        self.tracker.spawn_on(
-            async move {
-                let _named = named;
-                future.await
-            },
-            &Handle::current(),
-        )
+        self.tracker.spawn_on(NamedTask { future, _named: named }, &Handle::current())
     }
 
     /// Runs a task without which the server does not do what it promises: should it panic, a drain is asked
@@ -158,6 +153,24 @@ impl Drop for Alarm {
             tracing::error!(task = self.name, "an essential task panicked; the server drains");
             self.drain.request(DrainCause::TaskFailed(self.name));
         }
+    }
+}
+
+pin_project! {
+    /// A task's future. An async block that awaits it would hold it twice: thousands of connections are tasks.
+    struct NamedTask<F> {
+        #[pin]
+        future: F,
+        // Dropped last.
+        _named: Named,
+    }
+}
+
+impl<F: Future> Future for NamedTask<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.project().future.poll(cx)
     }
 }
 
