@@ -13,6 +13,8 @@
 //! | opening an HTTP/2 window for it | `stall_timeout` for an answer, or an event of a stream, to be taken whole |
 //! | either of these while answers that nobody reads take more than half of their memory | 5 s for an answer to be taken whole |
 //! | answering HTTP/2 pings | 20 s and 10 s |
+//! | answering a WebSocket's pings | 15 s until one is sent, and 15 s for any sign |
+//! | closing its WebSocket, too | 1 s |
 //! | closing after its last answer | 2 s of silence, or 30 s of sending |
 
 mod connection;
