@@ -11,7 +11,6 @@ use steadfast_domain::{JobId, JobState, QueueName, RawJson};
 use steadfast_testkit::gate::Gate;
 use steadfast_testkit::harness::{Given, Keep, Server, given_server};
 use steadfast_testkit::postgres::Cluster;
-use steadfast_testkit::raw::RawConnection;
 use steadfast_testkit::{eventually, within};
 use steadfast_wire::{ErrorCode, SubmitRequest};
 use tokio::task::JoinSet;
@@ -23,8 +22,8 @@ const CAPACITY: usize = 200;
 const CLIENTS: usize = 2;
 /// Starts that are waited for to say that a queue flows.
 const FLOWS: usize = 100;
-/// A resumed queue starts at once; a busy machine may take ten times as long, and no poll comes that soon on
-/// average.
+/// A resumed queue starts at once; a busy machine may take ten times as long. A poll may come as soon, so the pool's
+/// own test, on paused time, is the sharper one.
 const RESUMES_WITHIN: Duration = Duration::from_millis(500);
 const PAUSED: &str = "paused";
 const OTHER: &str = "other";
@@ -126,7 +125,7 @@ impl Case {
             (client.queue(&queue(OTHER)).await.expect("it is there").jobs == 0).then_some(())
         })
         .await;
-        let (before, late) = (self.paused.deliveries().len(), self.found_late().await);
+        let before = self.paused.deliveries().len();
         let asked = Instant::now();
         client.resume(&queue(PAUSED)).await.expect("it is there");
         let first = within(RESUMES_WITHIN, async || {
@@ -137,23 +136,9 @@ impl Case {
             (client.queue(&queue(PAUSED)).await.expect("it is there").jobs == 0).then_some(())
         })
         .await;
-        assert_eq!(self.found_late().await, late, "no pool had to look by itself");
         for server in &mut self.servers {
             server.stop().await.expect_code(0);
         }
-    }
-
-    /// Jobs that only polls found, in all servers.
-    async fn found_late(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        for server in &self.servers {
-            let mut connection = RawConnection::open(server.address()).await.expect("a connection");
-            connection.get("/metrics").await.expect("sent");
-            let text = String::from_utf8(connection.answer().await.expect("an answer").body).expect("text");
-            let line = text.lines().find(|line| line.starts_with("steadfast_jobs_found_late_total "));
-            found.push(line.expect("the metric is there").to_owned());
-        }
-        found
     }
 }
 
