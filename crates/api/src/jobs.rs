@@ -21,7 +21,7 @@ pub(crate) const LIST_LIMIT_DEFAULT: u64 = 50;
 
 const NAME_ALLOWED: &str = "1 to 64 characters of a-z, 0-9, '.', '_' and '-'";
 const STATE_ALLOWED: &str = "scheduled, queued, processing, retryable, completed, dead, cancelled or expired";
-const TAG_ALLOWED: &str = "key:value";
+const TAG_ALLOWED: &str = "key:value without control characters";
 const CURSOR_ALLOWED: &str = "the next_cursor of the page before";
 
 /// `GET /v1/jobs/{id}`, held with `?wait_ms=` until the job is terminal.
@@ -150,7 +150,10 @@ pub(crate) async fn in_time<T>(
 
 fn tag(text: &str) -> Result<(String, String), Invalid> {
     match text.split_once(':') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        // No tag has a control character, and PostgreSQL has no text with NUL.
+        Some((key, value)) if !key.is_empty() && !text.contains(char::is_control) => {
+            Ok((key.to_owned(), value.to_owned()))
+        }
         _ => Err(Invalid::new(TAG_ALLOWED)),
     }
 }

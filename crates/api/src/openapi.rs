@@ -28,7 +28,8 @@ const DESCRIPTION: &str = "A job server that refuses early, accepts durably and 
 Every error that a route answers is a problem document (RFC 9457) with a stable `code`; `/problems/{code}` tells what \
 it means. Problems that answer a POST say in `outcome` whether something may have happened. Every 429 and 503 says \
 in `Retry-After`, and more exactly in `retry_after_ms`, when to come back. Answers may get new members at any time; in \
-requests an unknown member is an error.
+requests an unknown member is an error. Lengths of texts are counted in bytes of UTF-8, where the schemas can only count \
+characters.
 
 Wherever GET is answered, HEAD is too. A `traceparent` header (W3C Trace Context) names the trace of a request. Changes \
 that a web page of another origin asks for, by `Sec-Fetch-Site` or `Origin`, are refused.";

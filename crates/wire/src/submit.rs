@@ -20,7 +20,7 @@ use crate::schema;
 #[schemars(deny_unknown_fields, extend("not" = schema::two_starts()))]
 pub struct SubmitRequest {
     /// Which handler is to run it.
-    #[schemars(with = "schema::Name")]
+    #[schemars(with = "schema::Name", extend("examples" = ["echo", "http", "sleep"]))]
     pub kind: String,
     /// What the handler gets; `{}` by default.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -27,7 +27,11 @@ pub(crate) fn list(schemas: &mut Schemas) -> Operation {
     let limit = json!({
         "type": "integer", "minimum": 1, "maximum": limits::LIST_LIMIT_MAX, "default": LIST_LIMIT_DEFAULT,
     });
-    let tag = json!({ "type": "string", "pattern": "^[^:]+:", "examples": ["team:a"] });
+    let tag = json!({
+        "type": "string",
+        "pattern": r"^[^:\u0000-\u001f\u007f-\u009f]+:[^\u0000-\u001f\u007f-\u009f]*$",
+        "examples": ["team:a"],
+    });
     let page = Answer::json(
         StatusCode::OK,
         "A page of jobs, newest first, without payload, result and checkpoint. A page of a filtered list may have \

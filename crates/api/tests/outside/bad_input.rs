@@ -131,6 +131,7 @@ async fn routes_methods_and_parameters_that_are_not_there_are_named() {
         ("/v1/jobs?state=dead&state=dead".to_owned(), "state"),
         ("/v1/jobs?queue=A".to_owned(), "queue"),
         ("/v1/jobs?tag=x".to_owned(), "tag"),
+        ("/v1/jobs?tag=a:%00".to_owned(), "tag"),
         ("/v1/jobs?cursor=x".to_owned(), "cursor"),
     ] {
         let answer = outside.get(&path).await;
