@@ -476,7 +476,8 @@ static LOOK: Sql = Sql {
     types: &[Type::INT4_ARRAY, Type::TEXT_ARRAY, Type::TEXT_ARRAY, Type::INT8, Type::INT8, Type::TEXT],
 };
 
-// One statement, so that each job is looked up once for each of its rows.
+// One statement, so that each job is looked up once for each of its rows. `OFFSET 0` keeps the planner from
+// walking over all jobs instead, when it believes that there are few.
 static CLAIM: Sql = Sql {
     text: concat!(
         "WITH ready AS (DELETE FROM {s}.waiting WHERE id = ANY($1) RETURNING id, interruptions), \
@@ -484,7 +485,7 @@ static CLAIM: Sql = Sql {
          SELECT id, nextval('{s}.fences'), $2, $3, $4, interruptions FROM ready RETURNING *) \
          SELECT ",
         row::whole_job!(),
-        " FROM c JOIN {s}.jobs j ON j.id = c.job"
+        " FROM c, LATERAL (SELECT * FROM {s}.jobs WHERE id = c.job OFFSET 0) j"
     ),
     types: &[Type::UUID_ARRAY, Type::TEXT, Type::INT8, Type::INT8],
 };

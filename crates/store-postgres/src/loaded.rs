@@ -203,13 +203,13 @@ static READ: Sql = Sql {
     types: &[Type::UUID_ARRAY],
 };
 
-// In the order of the ids, each job before its claim. A claim that has ended while its job was waited for is none.
+// One id after the other, each job before its claim, whatever the planner believes. A claim that has ended while
+// its job was waited for is none.
 static READ_CLAIMED: Sql = Sql {
     text: concat!(
-        "SELECT ",
+        "SELECT held.* FROM unnest($1) AS n(id), LATERAL (SELECT ",
         row::job_to_change!(),
-        " FROM unnest($1) AS n(id) JOIN {s}.jobs j ON j.id = n.id JOIN {s}.claims c ON c.job = n.id \
-         FOR UPDATE OF j, c"
+        " FROM {s}.jobs j JOIN {s}.claims c ON c.job = j.id WHERE j.id = n.id FOR UPDATE OF j, c) held"
     ),
     types: &[Type::UUID_ARRAY],
 };

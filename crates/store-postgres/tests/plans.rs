@@ -1,4 +1,4 @@
-//! What the server does for a claim, and that ended jobs do not change it.
+//! What the server does for a claim and a settlement, and that neither ended jobs nor early statistics change it.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod given;
@@ -8,7 +8,7 @@ use steadfast_domain::NewJob;
 use steadfast_queue::JobStore;
 use steadfast_queue::store::{End, Settlement, StoreLimits, Submission};
 use steadfast_store_postgres::PostgresStore;
-use steadfast_testkit::postgres::{Cluster, Plans, explained};
+use steadfast_testkit::postgres::{Cluster, Plans, explained, in_schema};
 use tokio::time::Instant;
 
 /// Jobs of each claim that is looked at, and those that wait.
@@ -52,5 +52,24 @@ async fn a_claim_walks_the_index_of_ready_jobs_however_many_have_ended() {
     assert_eq!(with_none.shapes, with_many.shapes);
     // A deeper index is a page more for each job that is looked up in it; the jobs' order is the claim's.
     assert!(with_many.pages < 2 * with_none.pages, "{} pages, then {}", with_none.pages, with_many.pages);
+    store.close(Instant::now() + NEVER).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_settlement_looks_up_its_own_claims_alone_whatever_the_statistics_say() {
+    // Its own: what is logged meanwhile is all its.
+    let cluster = Cluster::start().await;
+    let schema = cluster.new_schema_name();
+    let given = Given::at(explained(&in_schema(&cluster.url(), &schema)), StoreLimits::default());
+    let store = given.open().await;
+    submit_all(&store, CLAIMED).await;
+    let claimed = claim(&store, &boot(), 3, NEVER).await;
+    // From now on the server believes that there are hardly any jobs and claims.
+    cluster.sql(&format!("ANALYZE {schema}.jobs, {schema}.claims")).await;
+    let ends = claimed.into_iter().map(|one| Settlement { id: one.id, end: End::Completed { result: None } });
+    let (settled, plans) = cluster.plans_of(store.settle(ends.collect())).await;
+    assert!(settled.unwrap().iter().all(Result::is_ok));
+    let one_by_one = "LockRows [Nested Loop [Index Scan jobs_pkey jobs, Index Scan claims_pkey claims]]";
+    assert!(plans.shapes.iter().any(|shape| shape.contains(one_by_one)), "{:#?}", plans.shapes);
     store.close(Instant::now() + NEVER).await.unwrap();
 }
