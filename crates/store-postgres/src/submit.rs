@@ -297,9 +297,10 @@ impl Found {
             let job = stored.into_job(begun.now);
             self.jobs.insert(uuid(job.id), job);
         }
-        // One that is gone had ended before it was read.
-        let jobs = &self.jobs;
-        self.uniques.retain(|_, job| jobs.contains_key(job));
+        // One that has ended since its key was found, or is gone, has freed it: whoever gets that job for an answer
+        // would believe that its work is still to be done.
+        let lives = |job: &Uuid| self.jobs.get(job).is_some_and(|job| !job.state.is_terminal());
+        self.uniques.retain(|_, job| lives(job));
         Ok(())
     }
 }

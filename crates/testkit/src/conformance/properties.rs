@@ -44,6 +44,7 @@ macro_rules! each_property {
                 a_unique_key_belongs_to_its_queue_and_tenant,
                 reopening_needs_the_unique_key,
                 submits_at_once_with_one_unique_key_make_one_job,
+                no_submit_is_answered_with_a_job_that_has_ended,
                 a_unique_key_stays_with_its_job_through_its_attempts;
             order:
                 one_class_is_first_in_first_out,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use steadfast_domain::{JobState, NewJob, Start, Tenant};
-use steadfast_queue::store::{End, How, Refusal};
+use steadfast_queue::store::{End, How, ListQuery, Refusal, Submitted};
 use tokio::task::JoinSet;
 
 use super::Bench;
@@ -77,6 +77,22 @@ pub async fn submits_at_once_with_one_unique_key_make_one_job(bench: &mut dyn Be
     let made: Vec<_> = answers.iter().filter(|answer| answer.how == How::Accepted).collect();
     assert_eq!((made.len(), store.stored().await), (1, 1));
     assert!(answers.iter().all(|answer| answer.job.id == made[0].job.id));
+}
+
+/// Whoever is answered with another's job can rely on its being run: one that ends at that moment either is not
+/// answered with, or has not ended in the answer.
+pub async fn no_submit_is_answered_with_a_job_that_has_ended(bench: &mut dyn Bench) {
+    let store = Subject::open(bench).await;
+    let mut live = store.submit(unique("u")).await;
+    for _ in 0..200 {
+        let (_, answer) = tokio::join!(store.cancel(live.id), store.try_submit_one(unique("u")));
+        let Submitted { job, how } = answer.expect("answered");
+        assert!(!job.state.is_terminal(), "{how:?} {job:?}");
+        live = store.try_submit_one(unique("u")).await.expect("answered").job;
+    }
+    let lives = |state: &JobState| !state.is_terminal();
+    let states = store.list(ListQuery::default()).await.into_iter().map(|job| job.state);
+    assert_eq!(states.filter(lives).count(), 1);
 }
 
 /// A unique key stays taken through a retry and a hand-back, and is free after the end that follows.
