@@ -57,7 +57,11 @@ async fn shutting_down() {
     })
     .await;
     client.drain().await.expect("a drain is asked for");
-    eventually("it drains", || async { client.ready().await.is_err().then_some(()) }).await;
+    eventually("it drains", || async {
+        let health = client.health().await.ok()?;
+        (health.phase == "draining").then_some(())
+    })
+    .await;
     uploads(&server, 503, "shutting_down").await;
     client.cancel(running.id).await.expect("a cancel");
     server.exit().await.expect_code(0);
