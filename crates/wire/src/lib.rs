@@ -19,6 +19,7 @@ mod event;
 mod health;
 mod job;
 mod job_text;
+pub mod lease;
 mod members;
 mod problem;
 mod queue;

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-use steadfast_domain::{Invalid, InvalidField, Timestamp};
+use steadfast_domain::{Invalid, InvalidField, RawJson, Timestamp};
 
 /// Faults one answer lists; further ones are not looked for.
 pub const FAULTS_MAX: usize = 32;
@@ -174,6 +174,34 @@ impl<'a, const N: usize> Members<'a, N> {
                 );
                 None
             }
+        }
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn boolean(&self, name: &str, faults: &mut Faults) -> Option<bool> {
+        let value = self.value(name)?;
+        serde_json::from_str(value.get())
+            .map_err(|_| {
+                faults.add(self.at, name, format_args!("must be true or false, not {}", type_of(value)))
+            })
+            .ok()
+    }
+
+    /// JSON of any kind but `null`, of at most `bytes_max` bytes.
+    pub(crate) fn json(&self, name: &str, bytes_max: usize, faults: &mut Faults) -> Option<RawJson> {
+        let json = RawJson::from_raw_value(self.value(name)?).and_then(|json| json.within("it", bytes_max));
+        json.map_err(|fault| faults.add(self.at, name, fault)).ok()
+    }
+
+    /// Text of any kind.
+    pub(crate) fn text(&self, name: &str, faults: &mut Faults) -> Option<String> {
+        self.checked(name, faults, |text| Ok(text.to_owned()))
+    }
+
+    /// A fault when the member is not there.
+    pub(crate) fn required(&self, name: &str, faults: &mut Faults) {
+        if self.value(name).is_none() {
+            faults.add(self.at, name, "is required");
         }
     }
 

@@ -131,9 +131,7 @@ pub(crate) fn read_element(value: &RawValue, at: &str, faults: &mut Faults) -> O
 /// The job; `None`, with a fault, when it has no kind or a payload that cannot be kept. Other faults leave
 /// a default behind, so that the rest is looked at too.
 fn job_of(members: &Members<'_, 12>, at: &str, faults: &mut Faults) -> Option<NewJob> {
-    if members.value("kind").is_none() {
-        faults.add(at, "kind", "is required");
-    }
+    members.required("kind", faults);
     let kind = members.checked("kind", faults, KindName::new);
     let payload = match members.value_or_null("payload") {
         Some(value) => RawJson::from_raw_value(value).map_err(|fault| faults.add(at, "payload", fault)).ok(),
