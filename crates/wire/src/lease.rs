@@ -29,18 +29,20 @@ pub(crate) const WAIT_MS_MAX: u64 = limits::WAIT_MAX.as_millis() as u64;
 pub(crate) const NAMES_MAX: usize = 100;
 
 /// Names one lease. To clients it is a word without meaning; it holds what the store needs to find the claim and to
-/// know an outdated one.
+/// know an outdated one, and for how long a heartbeat renews it, so that any server can, after any restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LeaseId {
     /// The job that was taken.
     pub job: JobId,
     /// The claim's fencing token.
     pub fence: Fence,
+    /// How long it holds without a heartbeat: [`LEASE_MS_MIN`] to [`LEASE_MS_MAX`].
+    pub lease_ms: u64,
 }
 
 impl fmt::Display for LeaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.job, self.fence.0)
+        write!(f, "{}.{}.{}", self.job, self.fence.0, self.lease_ms)
     }
 }
 
@@ -49,11 +51,17 @@ impl FromStr for LeaseId {
 
     /// Reads only what [`Display`](fmt::Display) writes, so that a lease has one name.
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let parts = text.split_once('.').and_then(|(job, fence)| {
-            let id = Self { job: job.parse().ok()?, fence: Fence(fence.parse().ok()?) };
-            (id.to_string() == text).then_some(id)
-        });
-        parts.ok_or_else(|| Invalid::new("is not a lease of this server"))
+        let read = || {
+            let mut parts = text.split('.');
+            let id = Self {
+                job: parts.next()?.parse().ok()?,
+                fence: Fence(parts.next()?.parse().ok()?),
+                lease_ms: parts.next()?.parse().ok()?,
+            };
+            let allowed = (LEASE_MS_MIN..=LEASE_MS_MAX).contains(&id.lease_ms);
+            (allowed && id.to_string() == text).then_some(id)
+        };
+        read().ok_or_else(|| Invalid::new("is not a lease of this server"))
     }
 }
 
@@ -143,6 +151,9 @@ pub struct LeaseDocument {
     #[serde(with = "rfc3339")]
     #[schemars(with = "schema::Time")]
     pub expires_at: Timestamp,
+    /// How long the attempt may run: the worker is to end it then, and to settle it as failed with code `timeout`.
+    #[schemars(range(min = 1))]
+    pub timeout_ms: u64,
     /// The whole job; `attempt` counts this one, and `checkpoint` is what an earlier one left.
     pub job: JobDocument,
 }
@@ -364,21 +375,25 @@ mod tests {
 
     #[test]
     fn a_lease_has_one_name() {
-        let id = LeaseId { job: JobId::from_u128(7), fence: Fence(u64::MAX) };
+        let id = LeaseId { job: JobId::from_u128(7), fence: Fence(u64::MAX), lease_ms: LEASE_MS_MAX };
         assert_eq!(id.to_string().parse(), Ok(id));
         let job = id.job.to_string();
-        for text in [
+        for rest in [
             "",
             ".",
-            "7.1",
-            &job,
-            &format!("{job}."),
-            &format!("{job}.-1"),
-            &format!("{job}.07"),
-            &format!("{job}.+7"),
+            ".7",
+            ".7.999",
+            ".7.3600001",
+            ".07.1000",
+            ".+7.1000",
+            ".-7.1000",
+            ".7.1000.",
+            ".7.1000.1",
         ] {
+            assert!(format!("{job}{rest}").parse::<LeaseId>().is_err(), "{rest}");
+        }
+        for text in ["", ".7.1000", "7.7.1000", &format!("{}.7.1000", job.replace('-', ""))] {
             assert!(text.parse::<LeaseId>().is_err(), "{text}");
         }
-        assert!(format!("{}.7", job.to_uppercase().replace('0', "O")).parse::<LeaseId>().is_err());
     }
 }

@@ -208,7 +208,7 @@ mod tests {
     }
 
     fn lease(fence: u64) -> LeaseId {
-        LeaseId { job: JobId::from_u128(7), fence: Fence(fence) }
+        LeaseId { job: JobId::from_u128(7), fence: Fence(fence), lease_ms: 1_000 }
     }
 
     fn json(text: &str) -> Option<RawJson> {
