@@ -7,8 +7,8 @@ mod openapi;
 use std::env;
 use std::fmt::Display;
 
+use crate::settings::{Loaded, SettingsArgs, SettingsError};
 use clap::{Parser, Subcommand};
-use steadfast::settings::{Loaded, SettingsArgs, SettingsError};
 
 pub(crate) use check::run as check;
 use drain::DrainArgs;

@@ -4,24 +4,17 @@
 //! a store. It holds no logic of jobs, HTTP or files: the crates below do, and only this one knows them all.
 //!
 //! ```text
-//!  settings ──▶ Server::run: listener (Starting) ──▶ store ──▶ work (Ready)
-//!                                │                               │
-//!  signals, POST /v1/drain ──▶ stop ──────────────────────▶ shutdown: every step of the end, in order
+//!  main ──▶ settings ──▶ Server::run: listener (Starting) ──▶ store ──▶ work (Ready)
+//!                                         │                               │
+//!  signals, POST /v1/drain ───────────▶ stop ──────────────────────▶ shutdown: every step of the end, in order
 //! ```
 //!
-//! Start with [`Server`], then `shutdown.rs`.
-//!
-//! ```no_run
-//! use steadfast::Server;
-//! use steadfast::settings::{Loaded, SettingsArgs};
-//!
-//! let settings = Loaded::from_sources(&SettingsArgs::default(), |name| std::env::var_os(name))?;
-//! let exit_code = Server::builder(settings).run()?;
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
+//! Start with [`main()`], then [`Server`], then `shutdown.rs`.
 
+mod commands;
 pub mod logging;
 mod open_files;
+mod program;
 mod server;
 pub mod settings;
 mod shutdown;
@@ -31,5 +24,13 @@ mod store;
 mod wiring;
 mod work;
 
+pub use program::main;
 pub use server::{Server, StartError};
 pub use store::NoStore;
+
+/// What a program of one's own is written with: one dependency brings them all, in versions that fit.
+pub use {steadfast_domain as domain, steadfast_lifecycle as lifecycle, steadfast_queue as queue};
+
+/// The allocator of the program `steadfast`: a submit allocates some fifty times, in one thread, and frees in
+/// another (docs/BENCHMARKS.md, "Profile"). A program of one's own takes it as its `#[global_allocator]`.
+pub use mimalloc::MiMalloc as Allocator;

@@ -1,5 +1,6 @@
 //! The server as a library: what a program of one's own builds on to add kinds, hooks, or a store.
 
+use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use prometheus::{IntGauge, Opts, Registry};
 use steadfast_api::{App, Connections, EXTRA_CONNECTIONS};
 use steadfast_lifecycle::{Budget, Hooks, Ledger, LifecycleMetrics, Phase, drain_channel, phases};
 use steadfast_queue::pool::PoolRuntimes;
+use steadfast_queue::store::StoreLimits;
 use steadfast_queue::{Handlers, JobStore};
 use tokio::net::TcpListener;
 use tokio::runtime::{Handle, Runtime};
@@ -30,6 +32,8 @@ const RUNTIME_END_LIMIT: Duration = Duration::from_millis(100);
 /// Nothing of the pool blocks, and it is the operating system that lets its thread run beside those of the
 /// requests. More threads would only hand work to each other.
 const POOL_THREADS: usize = 1;
+/// What the log calls a store that the settings do not name.
+const OWN_STORE: &str = "the program's own";
 
 /// A server to be.
 pub struct Server {
@@ -37,8 +41,11 @@ pub struct Server {
     registry: Registry,
     handlers: Box<dyn FnOnce(Handlers) -> Handlers>,
     hooks: Hooks,
-    store: Option<Arc<dyn JobStore>>,
+    store: Option<OpenStore>,
 }
+
+/// Opens a store with the limits of the settings.
+type OpenStore = Box<dyn FnOnce(StoreLimits) -> Result<Arc<dyn JobStore>, NoStore> + Send>;
 
 /// Why there was no server. Nothing was accepted.
 #[derive(Debug, thiserror::Error)]
@@ -92,9 +99,14 @@ impl Server {
         Self { hooks, ..self }
     }
 
-    /// A store in place of the one the settings name.
-    pub fn store(self, store: Arc<dyn JobStore>) -> Self {
-        Self { store: Some(store), ..self }
+    /// A store in place of the one the settings name. `open` is called once, with the limits of the settings, on a
+    /// thread of its own while the server answers already; it may block, and is inside a runtime's context.
+    pub fn store(
+        self,
+        open: impl FnOnce(StoreLimits) -> Result<Arc<dyn JobStore>, Box<dyn Error + Send + Sync>> + Send + 'static,
+    ) -> Self {
+        let open = |limits| open(limits).map_err(NoStore::Own);
+        Self { store: Some(Box::new(open)), ..self }
     }
 
     /// Serves until a signal or a request asks for a stop, then drains. Returns what the process is to exit
@@ -149,6 +161,7 @@ impl Server {
         let connections = Connections::serve(listen(settings.listen).await?, Arc::clone(&app));
 
         let queues = wiring::queues(&settings);
+        let store_name = store.as_ref().map_or_else(|| settings.store.to_string(), |_| OWN_STORE.to_owned());
         let mut opening = begin_to_open(store, &settings, &queues, &registry)?;
         let handlers = handlers(steadfast_handlers::builtin(wiring::http_kind(&settings))?);
         let opened = tokio::select! {
@@ -177,7 +190,7 @@ impl Server {
                 }
                 .begin(&app)?;
                 course.advance(Phase::Ready);
-                tracing::info!(store = %settings.store, ?durability, "ready");
+                tracing::info!(store = store_name, ?durability, "ready");
                 Store::Open(store)
             }
         };
@@ -207,9 +220,9 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     Ok(listener)
 }
 
-/// Begins to open `given`, or else the store that the settings name.
+/// Begins to open the program's `own` store, or else the one that the settings name.
 fn begin_to_open(
-    given: Option<Arc<dyn JobStore>>,
+    own: Option<OpenStore>,
     settings: &Settings,
     queues: &[QueueSettings],
     registry: &Registry,
@@ -217,8 +230,13 @@ fn begin_to_open(
     let specs = queues.iter().map(wiring::queue_spec).collect();
     let (settings, registry) = (settings.clone(), registry.clone());
     let limits = wiring::store_limits(&settings);
-    let open =
-        move |runtime: &Handle| given.map_or_else(|| store::open(&settings, limits, &registry, runtime), Ok);
+    let open = move |runtime: &Handle| match own {
+        Some(open) => {
+            let _context = runtime.enter();
+            open(limits)
+        }
+        None => store::open(&settings, limits, &registry, runtime),
+    };
     Opening::begin(open, specs, Handle::current())
         .map_err(|error| StartError::System("start the thread that opens the store", error))
 }

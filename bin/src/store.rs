@@ -1,5 +1,6 @@
 //! Opening the store.
 
+use std::error::Error;
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -24,6 +25,9 @@ pub enum NoStore {
     /// The PostgreSQL database cannot be opened.
     #[error("{0}")]
     Postgres(#[from] steadfast_store_postgres::OpenError),
+    /// The program's own store cannot be opened.
+    #[error("{0}")]
+    Own(#[source] Box<dyn Error + Send + Sync>),
     /// Its metrics are there already.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),

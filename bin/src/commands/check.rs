@@ -1,7 +1,7 @@
 use std::fmt;
 use std::io::{self, Write};
 
-use steadfast::settings::{Loaded, SETTINGS, SettingsArgs, show_time};
+use crate::settings::{Loaded, SETTINGS, SettingsArgs, show_time};
 use steadfast_lifecycle::KILL_MARGIN;
 
 use super::{EXIT_FAILED, EXIT_USAGE, fail, load};

@@ -1,0 +1,65 @@
+//! A whole program around a server: settings, build, serve, drain, exit code, and the command line.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser;
+use prometheus::Registry;
+
+use crate::Server;
+use crate::commands::{self, Command, CommandLine, EXIT_FAILED, EXIT_USAGE, fail};
+use crate::logging::Logging;
+use crate::settings::SettingsArgs;
+
+/// The program `steadfast`, with what `build` adds to its server: the same commands, flags, variables, settings
+/// file, log and exit codes.
+///
+/// `build` is called only by a process that is to serve, once, when its settings are known to be good and its log
+/// has begun; an error it returns is said on standard error and ends the process with 1. It is not on a runtime's
+/// thread.
+///
+/// ```no_run
+/// use std::process::ExitCode;
+///
+/// fn main() -> ExitCode {
+///     steadfast::main(|server| Ok(server))
+/// }
+/// ```
+pub fn main(build: impl FnOnce(Server) -> Result<Server, Box<dyn Error>>) -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    let _failpoints = fail::FailScenario::setup();
+
+    ExitCode::from(match CommandLine::parse().command() {
+        Command::Serve(settings) => serve(&settings, build),
+        Command::Check(settings) => commands::check(&settings),
+        Command::Drain(args) => commands::drain(&args),
+        Command::Openapi => commands::openapi(),
+    })
+}
+
+/// Runs the server until it is told to stop, and drains it. Nothing is bound, opened or logged before the
+/// settings are known to be good.
+fn serve(flags: &SettingsArgs, build: impl FnOnce(Server) -> Result<Server, Box<dyn Error>>) -> u8 {
+    let loaded = match commands::load(flags) {
+        Ok(loaded) => loaded,
+        Err(error) => return fail(EXIT_USAGE, error),
+    };
+    let log = match Logging::begin(&loaded.settings) {
+        Ok(log) => log,
+        Err(error) => return fail(EXIT_FAILED, error),
+    };
+    let registry = Registry::new();
+    if let Err(error) = log.register(&registry) {
+        return fail(EXIT_FAILED, error);
+    }
+
+    let server = Server::builder(loaded).registry(registry);
+    let ended = build(server).and_then(|server| Ok(server.run()?));
+
+    // The log is flushed before anything else is said, and before the process ends.
+    drop(log);
+    match ended {
+        Ok(code) => code,
+        Err(error) => fail(EXIT_FAILED, error),
+    }
+}
