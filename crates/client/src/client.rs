@@ -167,7 +167,7 @@ impl Client {
         self.call(self.http.get(self.url(path))).await
     }
 
-    async fn call<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Error> {
+    pub(crate) async fn call<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Error> {
         let response = self.send(request).await?;
         answer::read(self.server.as_str(), response).await
     }
@@ -183,7 +183,7 @@ impl Client {
         })
     }
 
-    fn post(&self, path: &str, body: &impl Serialize) -> Result<RequestBuilder, Error> {
+    pub(crate) fn post(&self, path: &str, body: &impl Serialize) -> Result<RequestBuilder, Error> {
         let body = serde_json::to_vec(body).map_err(Error::NotEncodable)?;
         let request = self.http.request(Method::POST, self.url(path));
         Ok(request.header(CONTENT_TYPE, "application/json").body(body))

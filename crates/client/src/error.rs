@@ -61,6 +61,16 @@ impl Error {
         self.problem()?.retry_after_ms.map(Duration::from_millis)
     }
 
+    /// Whether the same call may do better later. Whether it is safe to repeat says [`outcome`](Self::outcome).
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Refused(problem) => problem.retryable,
+            Self::NotEncodable(_) => false,
+            // Something between here and the server may answer in its place while it restarts.
+            Self::Unreachable { .. } | Self::Interrupted { .. } | Self::Unexpected { .. } => true,
+        }
+    }
+
     /// What the failed call may have left behind: [`Outcome::None`] is certain, nothing happened.
     pub fn outcome(&self) -> Outcome {
         match self {
