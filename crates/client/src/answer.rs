@@ -1,4 +1,6 @@
-use reqwest::header::CONTENT_TYPE;
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use serde::de::DeserializeOwned;
 use steadfast_wire::{PROBLEM_CONTENT_TYPE, Problem};
@@ -19,7 +21,7 @@ pub(crate) async fn read<T: DeserializeOwned>(server: &str, response: Response) 
 
 /// Reads an answer that is not successful as the error it is.
 pub(crate) async fn refusal(server: &str, response: Response) -> Error {
-    let status = response.status();
+    let (status, retry_after) = (response.status(), retry_after(response.headers()));
     let is_problem = response
         .headers()
         .get(CONTENT_TYPE)
@@ -30,9 +32,29 @@ pub(crate) async fn refusal(server: &str, response: Response) -> Error {
         Err(error) => return error,
     };
     if !is_problem {
-        return unexpected(status, "not a problem document");
+        let (status, reason) = (status.as_u16(), "not a problem document".to_owned());
+        return Error::Unexpected { status, reason, retry_after };
     }
-    decode::<Problem>(status, &body).map_or_else(|error| error, |problem| Error::Refused(Box::new(problem)))
+    match decode::<Problem>(status, &body) {
+        Ok(mut problem) => {
+            // The member is exact where the header has whole seconds.
+            problem.retry_after_ms = problem.retry_after_ms.or(retry_after.map(whole_ms));
+            Error::Refused(Box::new(problem))
+        }
+        Err(error) => error,
+    }
+}
+
+/// How long to stay away, from now: `Retry-After` in seconds or as a date (RFC 9110, section 10.2.3).
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    let until = |date: SystemTime| date.duration_since(SystemTime::now()).unwrap_or_default();
+    let seconds = text.parse().map(Duration::from_secs).ok();
+    seconds.or_else(|| httpdate::parse_http_date(text).ok().map(until))
+}
+
+fn whole_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 async fn read_body(server: &str, mut response: Response) -> Result<Vec<u8>, Error> {
@@ -52,5 +74,5 @@ fn decode<T: DeserializeOwned>(status: StatusCode, body: &[u8]) -> Result<T, Err
 }
 
 fn unexpected(status: StatusCode, reason: &str) -> Error {
-    Error::Unexpected { status: status.as_u16(), reason: reason.to_owned() }
+    Error::Unexpected { status: status.as_u16(), reason: reason.to_owned(), retry_after: None }
 }

@@ -20,7 +20,7 @@ impl Backoff {
     pub(crate) fn next(&mut self, random: f64, asked: Option<Duration>) -> Duration {
         let delay = self.bound.mul_f64(random);
         self.bound = self.longest.min(self.bound * 2);
-        asked.unwrap_or_default() + delay
+        asked.unwrap_or_default().saturating_add(delay)
     }
 
     /// A call succeeded: the next failure is the first again.

@@ -50,7 +50,13 @@ impl Client {
     /// proxy from the environment is not used.
     pub fn new(server: &str) -> Result<Self, SetupError> {
         let server = setup::server_url(server)?;
-        Ok(Self { http: setup::http_client(&server)?, server })
+        Ok(Self { http: setup::http_client(&server, None)?, server })
+    }
+
+    /// The same, with this bearer token (RFC 6750) in each request. The token is shown nowhere.
+    pub fn with_token(server: &str, token: &str) -> Result<Self, SetupError> {
+        let server = setup::server_url(server)?;
+        Ok(Self { http: setup::http_client(&server, Some(token))?, server })
     }
 
     /// Submits one job. Once this returns `Ok` the server has promised to run it.

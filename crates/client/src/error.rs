@@ -36,6 +36,8 @@ pub enum Error {
         status: u16,
         /// What is wrong with it.
         reason: String,
+        /// When its `Retry-After` asks to be tried again.
+        retry_after: Option<Duration>,
     },
 }
 
@@ -58,7 +60,11 @@ impl Error {
 
     /// When the server asked to be tried again, from now.
     pub fn retry_after(&self) -> Option<Duration> {
-        self.problem()?.retry_after_ms.map(Duration::from_millis)
+        match self {
+            Self::Refused(problem) => problem.retry_after_ms.map(Duration::from_millis),
+            Self::Unexpected { retry_after, .. } => *retry_after,
+            Self::NotEncodable(_) | Self::Unreachable { .. } | Self::Interrupted { .. } => None,
+        }
     }
 
     /// Whether the same call may do better later. Whether it is safe to repeat says [`outcome`](Self::outcome).

@@ -133,5 +133,5 @@ fn data<T: DeserializeOwned>(event: &Event) -> Result<T, Error> {
 }
 
 fn unexpected(reason: &str) -> Error {
-    Error::Unexpected { status: StatusCode::OK.as_u16(), reason: reason.to_owned() }
+    Error::Unexpected { status: StatusCode::OK.as_u16(), reason: reason.to_owned(), retry_after: None }
 }

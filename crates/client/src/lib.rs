@@ -1,7 +1,7 @@
 //! A typed client of the HTTP API: what the command line, the tests and the benchmarks speak to a server
 //! with. It keeps no state beyond its connections, and never repeats a request by itself, since whether that
-//! is safe only the caller knows; [`JobEvents`] alone goes on where a stream was cut, and [`Worker`] repeats what
-//! it may.
+//! is safe only the caller knows: who does says so to [`Retries`]. [`JobEvents`] alone goes on where a stream was
+//! cut, and [`Worker`] repeats what it may.
 //!
 //! ```text
 //!   SubmitRequest, JobFilter (wire, here) ──Client──▶ HTTP ──▶ JobDocument, JobPage, … (wire)
@@ -19,6 +19,7 @@ mod error;
 mod filter;
 mod job_events;
 mod leases;
+mod retry;
 mod setup;
 mod sse;
 pub mod worker;
@@ -27,5 +28,6 @@ pub use client::{Client, SubmitOptions, Submitted};
 pub use error::Error;
 pub use filter::JobFilter;
 pub use job_events::{JobEvent, JobEvents};
+pub use retry::{Repeat, Retries, RetryConfig};
 pub use setup::SetupError;
 pub use worker::Worker;

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
 
@@ -16,6 +17,9 @@ pub enum SetupError {
     /// The address is not one of an HTTP server.
     #[error("{0:?} is not the address of a server; give one such as http://127.0.0.1:8080")]
     InvalidServer(String),
+    /// The token has characters that no header can carry.
+    #[error("the token is not one: it must be visible ASCII characters")]
+    InvalidToken,
     /// The TLS library refused its configuration.
     #[error("TLS could not be set up")]
     Tls(#[source] rustls::Error),
@@ -33,8 +37,10 @@ pub(crate) fn server_url(server: &str) -> Result<Url, SetupError> {
 }
 
 /// Connections to it, with no proxy and no redirects followed.
-pub(crate) fn http_client(server: &Url) -> Result<reqwest::Client, SetupError> {
+pub(crate) fn http_client(server: &Url, token: Option<&str>) -> Result<reqwest::Client, SetupError> {
+    let headers = token.map_or_else(|| Ok(HeaderMap::new()), authorization)?;
     reqwest::Client::builder()
+        .default_headers(headers)
         .tls_backend_preconfigured(tls(server).map_err(SetupError::Tls)?)
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(CALL_TIMEOUT)
@@ -42,6 +48,14 @@ pub(crate) fn http_client(server: &Url) -> Result<reqwest::Client, SetupError> {
         .no_proxy()
         .build()
         .map_err(SetupError::Http)
+}
+
+fn authorization(token: &str) -> Result<HeaderMap, SetupError> {
+    let visible = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+    let value = visible.then(|| HeaderValue::try_from(format!("Bearer {token}")).ok()).flatten();
+    let mut value = value.ok_or(SetupError::InvalidToken)?;
+    value.set_sensitive(true);
+    Ok(HeaderMap::from_iter([(AUTHORIZATION, value)]))
 }
 
 /// Trusts what the platform trusts. Its certificates are read only where they are needed.

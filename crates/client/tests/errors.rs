@@ -61,6 +61,43 @@ async fn a_strangers_answer_is_unexpected_and_proves_nothing() {
     let error = submit_answered_with(answer).await;
     assert!(matches!(error, Error::Unexpected { status: 502, .. }), "{error:?}");
     assert_eq!(error.outcome(), Outcome::Unknown);
+    assert_eq!(error.retry_after(), None);
+}
+
+#[tokio::test]
+async fn retry_after_counts_whoever_sends_it() {
+    let strangers = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(submit_answered_with(strangers).await.retry_after(), Some(Duration::from_secs(7)));
+    let dated = strangers.replace("Retry-After: 7", "Retry-After: Fri, 31 Dec 9999 23:59:59 GMT");
+    let after = submit_answered_with(&dated).await.retry_after();
+    assert!(after.is_some_and(|after| after > Duration::from_secs(1 << 30)), "{after:?}");
+    let past = strangers.replace("Retry-After: 7", "Retry-After: Sat, 01 Jan 2000 00:00:00 GMT");
+    assert_eq!(submit_answered_with(&past).await.retry_after(), Some(Duration::ZERO));
+    let neither = strangers.replace("Retry-After: 7", "Retry-After: soon");
+    assert_eq!(submit_answered_with(&neither).await.retry_after(), None);
+}
+
+#[tokio::test]
+async fn a_token_is_sent_and_shown_nowhere() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let server = format!("http://{}", listener.local_addr().unwrap());
+    let client = Client::with_token(&server, "s3cret").unwrap();
+    assert!(!format!("{client:?}").contains("s3cret"), "{client:?}");
+    let request = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            stream.read_buf(&mut request).await.unwrap();
+        }
+        String::from_utf8(request).unwrap()
+    };
+    let (failed, request) = tokio::join!(client.health(), request);
+    assert!(request.contains("authorization: Bearer s3cret\r\n"), "{request}");
+    assert!(!format!("{failed:?}").contains("s3cret"), "{failed:?}");
+    for bad in ["", "two words", "line\nfeed", "é"] {
+        let error = Client::with_token(&server, bad).unwrap_err();
+        assert!(bad.is_empty() || !error.to_string().contains(bad), "{error}");
+    }
 }
 
 #[tokio::test]
