@@ -42,3 +42,34 @@ impl InvalidField {
         Self { pointer: pointer.into(), detail: detail.to_string() }
     }
 }
+
+/// `name` as one reference token of a JSON Pointer within a URI fragment (RFC 6901, sections 3 and 6), of the
+/// characters that a fragment may hold as they are only those that names are usually made of.
+pub fn pointer_token(name: &str) -> String {
+    let mut token = String::with_capacity(name.len());
+    for char in name.chars() {
+        match char {
+            '~' => token.push_str("~0"),
+            '/' => token.push_str("~1"),
+            'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '.' | '_' => token.push(char),
+            _ => {
+                let mut utf8 = [0; 4];
+                for byte in char.encode_utf8(&mut utf8).bytes() {
+                    token.push_str(&format!("%{byte:02X}"));
+                }
+            }
+        }
+    }
+    token
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pointer_token_holds_any_name() {
+        assert_eq!(pointer_token("max_attempts"), "max_attempts");
+        assert_eq!(pointer_token("d/~ \u{e9}"), "d~1~0%20%C3%A9");
+    }
+}

@@ -26,7 +26,7 @@ mod state;
 mod tags;
 mod time;
 
-pub use error::{Invalid, InvalidField};
+pub use error::{Invalid, InvalidField, pointer_token};
 pub use id::{BootId, Fence, JobId, JobIds, Version};
 pub use job::{Change, HISTORY_MAX, Job, JobError};
 pub use json::RawJson;

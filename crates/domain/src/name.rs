@@ -91,6 +91,13 @@ impl QueueName {
     }
 }
 
+impl KindName {
+    /// Whether `text` is a valid kind, for names that are known when a program is compiled.
+    pub const fn is_valid(text: &str) -> bool {
+        is_name(text)
+    }
+}
+
 impl Default for Tenant {
     fn default() -> Self {
         static NOBODY: LazyLock<Tenant> = LazyLock::new(|| Tenant("".into()));
@@ -118,9 +125,20 @@ impl TraceParent {
     }
 }
 
-fn is_name(text: &str) -> bool {
-    (1..=limits::NAME_BYTES_MAX).contains(&text.len())
-        && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
+const fn is_name(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    if bytes.is_empty() || bytes.len() > limits::NAME_BYTES_MAX {
+        return false;
+    }
+    // What a constant is made by has no iterators.
+    let mut at = 0;
+    while at < bytes.len() {
+        if !matches!(bytes[at], b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-') {
+            return false;
+        }
+        at += 1;
+    }
+    true
 }
 
 fn is_visible_ascii(text: &str) -> bool {

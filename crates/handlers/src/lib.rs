@@ -6,9 +6,10 @@
 //!     └────run──────▶ Finish or Failure     echo.rs, sleep.rs, http.rs
 //! ```
 //!
-//! A kind here is a [`JobHandler`](steadfast_queue::JobHandler) and nothing more: it knows no store, no
-//! queue and no settings beyond its own configuration. Start with [`builtin`]; the kind that does real
-//! work is `http`, in `http.rs` and its folder.
+//! A kind here is a [`JobHandler`](steadfast_queue::JobHandler) or a
+//! [`TypedHandler`](steadfast_queue::TypedHandler) and nothing more: it knows no store, no queue and no settings
+//! beyond its own configuration. Start with [`builtin`]; the kind that does real work is `http`, in `http.rs` and
+//! its folder.
 
 mod echo;
 mod http;
@@ -28,7 +29,7 @@ pub fn builtin(config: HttpConfig) -> Result<Handlers, BuildError> {
     Ok(Handlers::new()
         .with(kind("echo"), echo::Echo)
         .with(kind("http"), http::Http::new(config)?)
-        .with(kind("sleep"), sleep::Sleep))
+        .with_typed(sleep::Sleep))
 }
 
 #[expect(clippy::expect_used, reason = "the names are the literals above")]

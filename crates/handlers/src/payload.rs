@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+pub(crate) use steadfast_domain::pointer_token;
 use steadfast_domain::{InvalidField, RawJson};
 
 /// The fields of a payload that is an object, taken one by one, and every fault found on the way.
@@ -62,16 +62,6 @@ impl<'a> Fields<'a> {
         }
         read.filter(|_| self.faults.is_empty()).ok_or(self.faults)
     }
-}
-
-/// What a JSON Pointer in a URI fragment can hold as it is (RFC 6901 section 6, RFC 3986 section 3.5),
-/// as far as field and header names go.
-const POINTER_PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// `name` as one reference token of such a pointer.
-pub(crate) fn pointer_token(name: &str) -> String {
-    let escaped = name.replace('~', "~0").replace('/', "~1");
-    utf8_percent_encode(&escaped, POINTER_PLAIN).to_string()
 }
 
 #[cfg(test)]

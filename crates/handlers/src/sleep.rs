@@ -1,12 +1,9 @@
 use std::time::Duration;
 
-use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use steadfast_domain::{InvalidField, RawJson, limits};
-use steadfast_queue::{Failure, Finish, JobContext, JobHandler, StopReason};
+use steadfast_domain::{InvalidField, limits};
+use steadfast_queue::{JobContext, StopReason, TypedHandler, Unfinished};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
-
-use crate::payload::Fields;
 
 /// How often a sleep reports its progress.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
@@ -17,53 +14,52 @@ const REPORT_EVERY: Duration = Duration::from_millis(500);
 /// the rest as its checkpoint, and the next attempt sleeps only that.
 pub(crate) struct Sleep;
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Payload {
+    ms: u64,
+}
+
 /// What an attempt that was stopped leaves for the next.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Checkpoint {
     remaining_ms: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 struct Progress {
     done: u64,
     total: u64,
     unit: &'static str,
 }
 
-#[async_trait]
-impl JobHandler for Sleep {
-    fn check(&self, payload: &RawJson) -> Result<(), Vec<InvalidField>> {
-        total(payload).map(|_| ())
+impl TypedHandler for Sleep {
+    const KIND: &'static str = "sleep";
+    type Payload = Payload;
+    type Output = ();
+
+    fn check(&self, payload: &Payload) -> Result<(), Vec<InvalidField>> {
+        let most = whole_ms(limits::ATTEMPT_TIMEOUT_MAX);
+        if payload.ms > most {
+            let detail = format!("must be a whole number of milliseconds, 0 to {most}");
+            return Err(vec![InvalidField::new("#/payload/ms", detail)]);
+        }
+        Ok(())
     }
 
-    async fn run(&self, context: JobContext) -> Result<Finish, Failure> {
-        let total = total(context.payload()).map_err(|_| {
-            Failure::permanent("invalid_payload", "the payload is not one of this kind: {\"ms\": n}")
-        })?;
-        let rest = rest(total, context.job().checkpoint.as_ref());
-        let report = |progress: RawJson| {
+    async fn run(&self, payload: Payload, context: JobContext) -> Result<(), Unfinished> {
+        let total = Duration::from_millis(payload.ms);
+        let rest = rest(total, context.last_checkpoint()?);
+        let report = |progress: Progress| {
             // Three short fields are far below the limit.
-            let _ = context.progress(progress);
+            let _ = context.progress(&progress);
         };
-        sleep(total, rest, context.stopped(), report).await
+        sleep(total, rest, context.stopped(), report).await.map_err(|left| Unfinished::leaving(&left))
     }
 }
 
-/// The whole time asked for.
-fn total(payload: &RawJson) -> Result<Duration, Vec<InvalidField>> {
-    let mut fields = Fields::of(payload)?;
-    let most = limits::ATTEMPT_TIMEOUT_MAX.as_millis() as u64;
-    let expected = format!("a whole number of milliseconds, 0 to {most}");
-    let ms: Option<u64> = fields.require("ms", &expected);
-    if ms.is_some_and(|ms| ms > most) {
-        fields.fault("ms", format_args!("must be {expected}"));
-    }
-    fields.finish(ms.map(Duration::from_millis))
-}
-
-/// What of it is left: all, unless an earlier attempt left a checkpoint.
-fn rest(total: Duration, checkpoint: Option<&RawJson>) -> Duration {
-    let checkpoint = checkpoint.and_then(|json| json.decode::<Checkpoint>().ok());
+/// What is left of the whole time: all, unless an earlier attempt left a checkpoint.
+fn rest(total: Duration, checkpoint: Option<Checkpoint>) -> Duration {
     checkpoint.map_or(total, |left| Duration::from_millis(left.remaining_ms).min(total))
 }
 
@@ -71,8 +67,8 @@ async fn sleep(
     total: Duration,
     rest: Duration,
     stopped: impl Future<Output = StopReason>,
-    report: impl Fn(RawJson),
-) -> Result<Finish, Failure> {
+    report: impl Fn(Progress),
+) -> Result<(), Checkpoint> {
     let begun = Instant::now();
     let end = begun + rest;
     let mut reports = interval_at(begun + REPORT_EVERY, REPORT_EVERY);
@@ -81,22 +77,20 @@ async fn sleep(
     loop {
         tokio::select! {
             biased;
-            () = sleep_until(end) => return Ok(Finish::Completed(None)),
-            _ = &mut stopped => return Ok(Finish::Yield { checkpoint: checkpoint(end) }),
+            () = sleep_until(end) => return Ok(()),
+            _ = &mut stopped => return Err(checkpoint(end)),
             now = reports.tick() => {
                 let done = total.saturating_sub(end.saturating_duration_since(now));
-                let progress = Progress { done: whole_ms(done), total: whole_ms(total), unit: "ms" };
-                RawJson::encode(&progress).into_iter().for_each(&report);
+                report(Progress { done: whole_ms(done), total: whole_ms(total), unit: "ms" });
             }
         }
     }
 }
 
 /// The rest in whole milliseconds, rounded up: interrupted or not, a sleep is never shorter than asked.
-fn checkpoint(end: Instant) -> Option<RawJson> {
+fn checkpoint(end: Instant) -> Checkpoint {
     let rest = end.saturating_duration_since(Instant::now());
-    let remaining_ms = whole_ms(rest + Duration::from_nanos(999_999));
-    RawJson::encode(&Checkpoint { remaining_ms }).ok()
+    Checkpoint { remaining_ms: whole_ms(rest + Duration::from_nanos(999_999)) }
 }
 
 fn whole_ms(duration: Duration) -> u64 {
@@ -107,6 +101,9 @@ fn whole_ms(duration: Duration) -> u64 {
 mod tests {
     use std::cell::RefCell;
     use std::future::{pending, ready};
+
+    use steadfast_domain::RawJson;
+    use steadfast_queue::{JobHandler, Typed};
 
     use super::*;
 
@@ -119,7 +116,7 @@ mod tests {
     #[test]
     fn a_payload_is_whole_milliseconds_up_to_the_longest_attempt() {
         for good in [r#"{"ms":0}"#, r#"{"ms":604800000}"#] {
-            assert_eq!(Sleep.check(&json(good)), Ok(()), "{good}");
+            assert_eq!(Typed(Sleep).check(&json(good)), Ok(()), "{good}");
         }
         for (bad, pointer) in [
             ("{}", "#/payload/ms"),
@@ -131,7 +128,7 @@ mod tests {
             (r#"{"ms":"1"}"#, "#/payload/ms"),
             (r#"{"ms":1,"s":2}"#, "#/payload/s"),
         ] {
-            let faults = Sleep.check(&json(bad)).unwrap_err();
+            let faults = Typed(Sleep).check(&json(bad)).unwrap_err();
             assert_eq!(faults.iter().map(|f| f.pointer.as_str()).collect::<Vec<_>>(), [pointer], "{bad}");
         }
     }
@@ -139,12 +136,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_sleeps_the_time_asked_for_and_reports() {
         let (begun, reports) = (Instant::now(), RefCell::new(Vec::new()));
-        let report = |progress: RawJson| reports.borrow_mut().push(progress);
+        let report = |progress: Progress| reports.borrow_mut().push(progress);
         let finish = sleep(SECOND * 2, SECOND * 2, pending(), report).await;
-        assert_eq!(finish, Ok(Finish::Completed(None)));
+        assert_eq!(finish, Ok(()));
         assert_eq!(begun.elapsed(), SECOND * 2);
-        let expected =
-            [500, 1_000, 1_500].map(|ms| json(&format!(r#"{{"done":{ms},"total":2000,"unit":"ms"}}"#)));
+        let expected = [500, 1_000, 1_500].map(|done| Progress { done, total: 2_000, unit: "ms" });
         assert_eq!(*reports.borrow(), expected);
     }
 
@@ -155,13 +151,10 @@ mod tests {
             StopReason::Shutdown
         };
         let begun = Instant::now();
-        let Ok(Finish::Yield { checkpoint: Some(left) }) = sleep(SECOND, SECOND, stopped, |_| ()).await
-        else {
-            panic!("it yields")
-        };
+        let left = sleep(SECOND, SECOND, stopped, |_| ()).await.unwrap_err();
         assert!(begun.elapsed() < SECOND);
 
-        let left = rest(SECOND, Some(&left));
+        let left = rest(SECOND, Some(left));
         assert!(left < SECOND - Duration::from_millis(699), "{left:?}");
         sleep(SECOND, left, pending(), |_| ()).await.unwrap();
         assert!(begun.elapsed() >= SECOND, "an interrupted sleep is not shorter");
@@ -171,20 +164,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn told_before_it_begins_it_leaves_everything() {
         let finish = sleep(SECOND, SECOND, ready(StopReason::Cancelled), |_| ()).await;
-        assert_eq!(finish, Ok(Finish::Yield { checkpoint: Some(json(r#"{"remaining_ms":1000}"#)) }));
+        assert_eq!(finish, Err(Checkpoint { remaining_ms: 1_000 }));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_checkpoint_rounds_up() {
         let left = checkpoint(Instant::now() + Duration::from_micros(1_001));
-        assert_eq!(left, Some(json(r#"{"remaining_ms":2}"#)));
+        assert_eq!(left, Checkpoint { remaining_ms: 2 });
     }
 
     #[test]
     fn a_checkpoint_never_lengthens_the_sleep() {
         assert_eq!(rest(SECOND, None), SECOND);
-        assert_eq!(rest(SECOND, Some(&json(r#"{"remaining_ms":5000}"#))), SECOND);
-        assert_eq!(rest(SECOND, Some(&json(r#"{"cursor":7}"#))), SECOND);
-        assert_eq!(rest(SECOND, Some(&json(r#"{"remaining_ms":0}"#))), Duration::ZERO);
+        for (remaining_ms, left) in [(5_000, SECOND), (0, Duration::ZERO)] {
+            assert_eq!(rest(SECOND, Some(Checkpoint { remaining_ms })), left);
+        }
     }
 }

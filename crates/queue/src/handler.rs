@@ -1,6 +1,14 @@
 //! The seam that every job kind implements: [`JobHandler`], and what an attempt may use.
+//!
+//! ```text
+//!  RawJson ──▶ Typed ──(types by serde)──▶ TypedHandler     typed.rs: how most kinds are written
+//!                └───── is a JobHandler, as a kind that wants the bytes is by itself
+//! ```
 
+mod payload;
 mod reports;
+mod typed;
+mod unfinished;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,13 +16,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use steadfast_domain::{Invalid, InvalidField, Job, KindName, RawJson, limits};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub(crate) use reports::Reports;
+pub use typed::{Typed, TypedHandler};
+pub use unfinished::Unfinished;
 
-/// Runs the jobs of one kind.
+/// Runs the jobs of one kind. A [`TypedHandler`] is the pleasant way to write one.
 ///
 /// Execution is at least once: an attempt cut off by a crash runs again, so effects should be
 /// idempotent, keyed by the job's id.
@@ -62,6 +74,13 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
 }
 
+impl From<Invalid> for Failure {
+    /// Something the handler made breaks a limit, and would again: code `invalid_value`.
+    fn from(invalid: Invalid) -> Self {
+        Self::permanent("invalid_value", invalid.to_string())
+    }
+}
+
 impl Failure {
     /// A failure that another attempt may not meet.
     pub fn retryable(code: impl Into<String>, message: impl Into<String>) -> Self {
@@ -105,15 +124,27 @@ pub struct JobContext {
 /// Why a checkpoint is not stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CheckpointError {
-    /// It is larger than [`limits::CHECKPOINT_BYTES_MAX`].
+    /// It has no JSON form, or a larger one than [`limits::CHECKPOINT_BYTES_MAX`].
     #[error(transparent)]
-    TooLarge(#[from] Invalid),
+    Invalid(#[from] Invalid),
     /// The attempt is over or its claim is lost.
     #[error("the attempt's claim is lost")]
     ClaimLost,
     /// The store could not take it now; the attempt may go on and try again.
     #[error("the store is unavailable")]
     StoreUnavailable,
+}
+
+impl From<CheckpointError> for Failure {
+    /// A checkpoint that is too large would be again; the others are worth another attempt, and what is said
+    /// under a lost claim is not heard.
+    fn from(error: CheckpointError) -> Self {
+        match error {
+            CheckpointError::Invalid(invalid) => invalid.into(),
+            CheckpointError::ClaimLost => Self::retryable("claim_lost", error.to_string()),
+            CheckpointError::StoreUnavailable => Self::retryable("store_unavailable", error.to_string()),
+        }
+    }
 }
 
 impl JobContext {
@@ -172,19 +203,44 @@ impl JobContext {
         }
     }
 
-    /// Reports progress: at most [`limits::PROGRESS_BYTES_MAX`] bytes. Cheap: the newest report wins, is
+    /// Reports progress: at most [`limits::PROGRESS_BYTES_MAX`] bytes of JSON. Cheap: the newest report wins, is
     /// written at a bounded rate, and may be lost.
-    pub fn progress(&self, progress: RawJson) -> Result<(), Invalid> {
-        let progress = progress.within("the progress report", limits::PROGRESS_BYTES_MAX)?;
+    pub fn progress<T: Serialize + ?Sized>(&self, progress: &T) -> Result<(), Invalid> {
+        let progress =
+            RawJson::encode(progress)?.within("the progress report", limits::PROGRESS_BYTES_MAX)?;
         self.reports.progress(progress);
         Ok(())
     }
 
-    /// Stores what the next attempt is to find if this one is cut off. Durable on `Ok`; costs a commit.
-    pub async fn checkpoint(&self, checkpoint: RawJson) -> Result<(), CheckpointError> {
-        let checkpoint = checkpoint.within("the checkpoint", limits::CHECKPOINT_BYTES_MAX)?;
+    /// Stores what the next attempt is to find if this one is cut off: at most [`limits::CHECKPOINT_BYTES_MAX`]
+    /// bytes of JSON. Durable on `Ok`; costs a commit.
+    pub async fn checkpoint<T: Serialize + ?Sized>(&self, checkpoint: &T) -> Result<(), CheckpointError> {
+        let checkpoint =
+            RawJson::encode(checkpoint)?.within("the checkpoint", limits::CHECKPOINT_BYTES_MAX)?;
         self.reports.checkpoint(checkpoint).await
     }
+
+    /// What an earlier attempt left, if one did.
+    ///
+    /// # Errors
+    /// When it is not a `T`. Retryable: while several versions of a program run, a newer one may have left it.
+    pub fn last_checkpoint<T: DeserializeOwned>(&self) -> Result<Option<T>, Failure> {
+        let read = |json: &RawJson| json.decode().map_err(|error| unreadable(&error));
+        self.job.checkpoint.as_ref().map(read).transpose()
+    }
+
+    /// Ends the attempt here, with a checkpoint, when it has been told to stop. For a handler's loop, once a
+    /// round: `context.yield_if_stopped(&cursor)?`.
+    pub fn yield_if_stopped<T: Serialize + ?Sized>(&self, checkpoint: &T) -> Result<(), Unfinished> {
+        self.stop_reason().map_or(Ok(()), |_| Err(Unfinished::leaving(checkpoint)))
+    }
+}
+
+fn unreadable(error: &serde_json::Error) -> Failure {
+    Failure::retryable(
+        "checkpoint_unreadable",
+        format!("what an earlier attempt left cannot be read: {error}"),
+    )
 }
 
 /// The kinds this server can run, by name.
@@ -201,6 +257,15 @@ impl Handlers {
     pub fn with(mut self, kind: KindName, handler: impl JobHandler) -> Self {
         self.0.insert(kind, Arc::new(handler));
         self
+    }
+
+    /// Adds the kind of a typed handler, under its own name; a kind added before under the same name is
+    /// replaced.
+    pub fn with_typed<H: TypedHandler>(self, handler: H) -> Self {
+        const { assert!(KindName::is_valid(H::KIND), "KIND is 1 to 64 characters of a-z, 0-9, '.', '_' and '-'") };
+        #[expect(clippy::expect_used, reason = "a program with another name does not compile")]
+        let kind = KindName::new(H::KIND).expect("KIND was checked when this was compiled");
+        self.with(kind, Typed(handler))
     }
 
     /// The handler of a kind.

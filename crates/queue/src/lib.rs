@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The crate owns the two seams others implement: [`JobStore`] (`MemoryStore` here, the durable ones in
-//! crates of their own) and [`JobHandler`]. It knows no HTTP and no file. Data flows one way; the store is
+//! crates of their own) and [`JobHandler`], which most write as a [`TypedHandler`]. It knows no HTTP and no file. Data flows one way; the store is
 //! the truth, and hints and events are only ever sent after a commit.
 
 pub mod admission;
@@ -21,7 +21,9 @@ pub mod store;
 pub mod upkeep;
 
 pub use admission::Admission;
-pub use handler::{Failure, Finish, Handlers, JobContext, JobHandler, StopReason};
+pub use handler::{
+    Failure, Finish, Handlers, JobContext, JobHandler, StopReason, Typed, TypedHandler, Unfinished,
+};
 pub use hub::EventHub;
 pub use memory::MemoryStore;
 pub use pool::WorkerPool;

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-use steadfast_domain::{Invalid, InvalidField, RawJson, Timestamp};
+use steadfast_domain::{Invalid, InvalidField, RawJson, Timestamp, pointer_token};
 
 /// Faults one answer lists; further ones are not looked for.
 pub const FAULTS_MAX: usize = 32;
@@ -286,23 +286,10 @@ fn whole_of(value: &RawValue) -> Option<u64> {
 #[serde(transparent)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// A name as a JSON Pointer within a URI fragment (RFC 6901, sections 3 and 6), cut to what is worth reading.
+/// A name as a token of a pointer, cut to what is worth reading.
 fn escaped(name: &str) -> String {
-    let mut pointer = String::with_capacity(name.len());
-    for char in name.chars().take(NAME_CHARS_SHOWN_MAX) {
-        match char {
-            '~' => pointer.push_str("~0"),
-            '/' => pointer.push_str("~1"),
-            'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '.' | '_' => pointer.push(char),
-            _ => {
-                let mut utf8 = [0; 4];
-                for byte in char.encode_utf8(&mut utf8).bytes() {
-                    pointer.push_str(&format!("%{byte:02X}"));
-                }
-            }
-        }
-    }
-    pointer
+    let cut = name.char_indices().nth(NAME_CHARS_SHOWN_MAX).map_or(name.len(), |(end, _)| end);
+    pointer_token(&name[..cut])
 }
 
 /// The JSON type of a value, with its article. Its text was found valid, so the first byte decides.

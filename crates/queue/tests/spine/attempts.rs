@@ -258,10 +258,10 @@ async fn checkpoints_are_stored_at_once_and_progress_about_once_a_second() {
         let (stored, sent) = (stored.lock().take(), Arc::clone(&sent));
         async move {
             let began = Instant::now();
-            context.checkpoint(json("\"kept\"")).await.unwrap();
+            context.checkpoint("kept").await.unwrap();
             stored.unwrap().send(began.elapsed()).unwrap();
             for n in 0..100 {
-                context.progress(json(&n.to_string())).unwrap();
+                context.progress(&n).unwrap();
                 sent.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }

@@ -11,4 +11,5 @@ mod order;
 mod slots;
 mod stops;
 mod stress;
+mod typed;
 mod upkeep;
