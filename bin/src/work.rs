@@ -6,10 +6,11 @@ use prometheus::Registry;
 use steadfast_api::{App, Services};
 use steadfast_lifecycle::{DrainTrigger, Phases, Tasks};
 use steadfast_queue::admission::{JobRates, SettleRates};
+use steadfast_queue::lease_desk::LeaseDeskConfig;
 use steadfast_queue::metrics::{AdmissionMetrics, PoolMetrics};
 use steadfast_queue::pool::PoolRuntimes;
 use steadfast_queue::store::Durability;
-use steadfast_queue::{Admission, EventHub, Handlers, JobStore, WorkerPool, run_upkeep};
+use steadfast_queue::{Admission, EventHub, Handlers, JobStore, LeaseDesk, WorkerPool, run_upkeep};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -70,6 +71,16 @@ impl Parts<'_> {
             mutations.clone(),
             admission_metrics,
         ));
+        let desk = LeaseDesk::new(
+            LeaseDeskConfig {
+                payload_bytes_max: settings.payload_max,
+                settle_rates: Arc::clone(&settle_rates),
+            },
+            Arc::clone(&admission),
+            Arc::clone(&hub),
+            pool_metrics.clone(),
+        );
+        background.spawn_essential("lease desk", &self.drain, Arc::clone(&desk).run(phases.clone()));
         let pool = WorkerPool::start(
             wiring::pool(settings, queues, settle_rates, job_rates, self.drain),
             Arc::clone(&store),
@@ -79,7 +90,7 @@ impl Parts<'_> {
             self.runtimes,
             pool_metrics,
         );
-        app.attach(Services { admission, store, hub });
+        app.attach(Services { admission, store, desk, hub });
         Ok(Work { pool: Some(pool), mutations, background })
     }
 }

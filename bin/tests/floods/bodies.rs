@@ -12,9 +12,9 @@ use tokio::time::timeout;
 use super::PROGRAM;
 use super::process::memory_bytes;
 
-/// The largest body there is, and what all may take together.
+/// The largest body there is, and what those of submits may take together.
 const BODY_BYTES: usize = 8 << 20;
-const BODY_MEMORY_BYTES: usize = 256 << 20;
+const BODY_MEMORY_BYTES: usize = 192 << 20;
 /// Three times as many as fit.
 const CLIENTS: usize = 3 * BODY_MEMORY_BYTES / BODY_BYTES;
 /// As many as may stay as long as they like: their bodies, growing, take half of the memory.

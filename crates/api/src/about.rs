@@ -3,6 +3,7 @@
 pub(crate) mod documents;
 pub(crate) mod events;
 pub(crate) mod jobs;
+pub(crate) mod leases;
 pub(crate) mod queues;
 pub(crate) mod server;
 pub(crate) mod submit;

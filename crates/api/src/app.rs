@@ -2,10 +2,10 @@ use std::sync::{Arc, OnceLock};
 
 use prometheus::Registry;
 use steadfast_lifecycle::{DrainTrigger, InFlight, Phase, Phases};
-use steadfast_queue::{Admission, EventHub, JobStore};
+use steadfast_queue::{Admission, EventHub, JobStore, LeaseDesk};
 
 use crate::answer_memory::AnswerMemory;
-use crate::body::BodyMemory;
+use crate::body::BodyMemories;
 use crate::config::Config;
 use crate::health::StoreHealth;
 use crate::limits::{Held, Limits};
@@ -24,7 +24,7 @@ pub struct App {
     pub(crate) metrics: HttpMetrics,
     pub(crate) limits: Limits,
     pub(crate) held: Held,
-    pub(crate) body_memory: BodyMemory,
+    pub(crate) body_memory: BodyMemories,
     pub(crate) answer_memory: AnswerMemory,
     pub(crate) read_cache: ReadCache,
     pub(crate) refusals: Refusals,
@@ -39,6 +39,8 @@ pub struct Services {
     pub admission: Arc<Admission>,
     /// Every read comes from it.
     pub store: Arc<dyn JobStore>,
+    /// Remote workers' leases come from it.
+    pub desk: Arc<LeaseDesk>,
     /// Long polls and streams wait on it.
     pub hub: Arc<EventHub>,
 }
@@ -56,7 +58,7 @@ impl App {
             read_cache: ReadCache::register(&registry)?,
             limits: Limits::new(&config),
             held: Held::new(config.held_max),
-            body_memory: BodyMemory::default(),
+            body_memory: BodyMemories::default(),
             answer_memory: AnswerMemory::default(),
             refusals: Refusals::default(),
             store_health: StoreHealth::default(),

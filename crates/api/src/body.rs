@@ -17,8 +17,10 @@ use tokio::time::{Instant, sleep};
 use crate::app::App;
 use crate::problem::{Refused, Repeat};
 
-/// Bytes of request bodies in memory at once, in all.
-const BODY_MEMORY_BYTES: usize = 256 * 1024 * 1024;
+/// Bytes of submits' and lease requests' bodies in memory at once.
+const WORK_MEMORY_BYTES: usize = 192 * 1024 * 1024;
+/// The same of heartbeats and settlements, which submits must not keep out: they empty the queue.
+const CONTROL_MEMORY_BYTES: usize = 64 * 1024 * 1024;
 /// What each body takes of it from the start, to cover what its request needs besides: so many bytes of it
 /// come without taking more. It also bounds how many bodies are read at once.
 const BODY_BYTES_LEAST: usize = 16 * 1024;
@@ -32,8 +34,20 @@ const UNREAD_BYTES_MAX: u64 = 16 * 1024;
 /// What a job's body may have beyond its payload: all other members at their limits, escaped, with room.
 pub const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
 
-/// The memory that request bodies share.
-pub(crate) struct BodyMemory(Arc<Semaphore>);
+/// The memory that request bodies of one class share.
+pub(crate) struct BodyMemory {
+    left: Arc<Semaphore>,
+    bytes: usize,
+}
+
+/// What a body is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyOf {
+    /// Something new, which a drain refuses.
+    Work,
+    /// What goes on through a drain.
+    Control,
+}
 
 /// A whole request body, and its share of the memory.
 #[derive(Debug)]
@@ -45,9 +59,24 @@ pub(crate) struct JsonBody {
 /// What a body takes of the shared memory, until it is dropped.
 pub(crate) type BodyShare = OwnedSemaphorePermit;
 
-impl Default for BodyMemory {
+/// The memory of each class.
+pub(crate) struct BodyMemories {
+    work: BodyMemory,
+    control: BodyMemory,
+}
+
+impl Default for BodyMemories {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(BODY_MEMORY_BYTES)))
+        Self { work: BodyMemory::new(WORK_MEMORY_BYTES), control: BodyMemory::new(CONTROL_MEMORY_BYTES) }
+    }
+}
+
+impl BodyMemories {
+    fn of(&self, class: BodyOf) -> &BodyMemory {
+        match class {
+            BodyOf::Work => &self.work,
+            BodyOf::Control => &self.control,
+        }
     }
 }
 
@@ -57,7 +86,11 @@ impl Refused {
     pub(crate) async fn before(self, app: &App, body: Body) -> Self {
         match body.size_hint().upper() {
             Some(0) => self,
-            Some(..=UNREAD_BYTES_MAX) if in_time(app, body, UNREAD_BYTES_MAX as usize).await.is_ok() => self,
+            Some(..=UNREAD_BYTES_MAX)
+                if in_time(app, body, BodyOf::Work, UNREAD_BYTES_MAX as usize).await.is_ok() =>
+            {
+                self
+            }
             _ => self.and_close(),
         }
     }
@@ -65,12 +98,13 @@ impl Refused {
 
 impl JsonBody {
     /// Reads the body of a request with these headers, of at most `bytes_max` bytes. It must be declared as
-    /// JSON, be whole within the body timeout, fit into what is left of the shared memory, and arrive before
-    /// the server drains.
+    /// JSON, be whole within the body timeout, fit into what is left of its class's memory, and, if it is for
+    /// something new, arrive before the server drains.
     pub(crate) async fn read(
         app: &App,
         headers: &HeaderMap,
         body: Body,
+        class: BodyOf,
         bytes_max: usize,
     ) -> Result<Self, Refused> {
         if let Err(refused) = check_content_type(headers) {
@@ -79,7 +113,7 @@ impl JsonBody {
         if body.size_hint().lower() > bytes_max as u64 {
             return Err(too_large(bytes_max));
         }
-        in_time(app, body, bytes_max).await
+        in_time(app, body, class, bytes_max).await
     }
 
     /// The body's bytes.
@@ -101,9 +135,10 @@ impl JsonBody {
     }
 }
 
-/// The whole body, if it comes before the body timeout and the drain.
-async fn in_time(app: &App, body: Body, bytes_max: usize) -> Result<JsonBody, Refused> {
-    let mut body = pin!(collect(app, body, bytes_max));
+/// The whole body, if it comes before the body timeout and, if it is for something new, before the drain.
+async fn in_time(app: &App, body: Body, class: BodyOf, bytes_max: usize) -> Result<JsonBody, Refused> {
+    let memory = app.body_memory.of(class);
+    let mut body = pin!(collect(memory, body, bytes_max));
     // Most bodies came with their heads.
     if let Some(body) = (&mut body).now_or_never() {
         return body;
@@ -113,20 +148,20 @@ async fn in_time(app: &App, body: Body, bytes_max: usize) -> Result<JsonBody, Re
         tokio::select! {
             biased;
             body = body => body,
-            () = patience(app) => {
+            () = patience(app, memory) => {
                 let detail = "the request's body did not arrive in time";
                 Err(Refused::new(ErrorCode::RequestTimeout, detail).and_close())
             }
-            _ = app.phases.at_least(Phase::Draining) => Err(drained(app).and_close()),
+            _ = app.phases.at_least(Phase::Draining), if class == BodyOf::Work => Err(drained(app).and_close()),
         }
     })
     .await
 }
 
-async fn collect(app: &App, mut body: Body, bytes_max: usize) -> Result<JsonBody, Refused> {
+async fn collect(bodies: &BodyMemory, mut body: Body, bytes_max: usize) -> Result<JsonBody, Refused> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
-    let mut memory = app.body_memory.take(BODY_BYTES_LEAST)?;
+    let mut memory = bodies.take(BODY_BYTES_LEAST)?;
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
             let detail =
@@ -141,7 +176,7 @@ async fn collect(app: &App, mut body: Body, bytes_max: usize) -> Result<JsonBody
         // A body that grows is moved to more room now and then, and takes up to twice its bytes.
         let needed = if bytes > data.len() { 2 * bytes } else { bytes };
         if needed > memory.num_permits() {
-            memory.merge(app.body_memory.take(needed - memory.num_permits())?);
+            memory.merge(bodies.take(needed - memory.num_permits())?);
         }
         // A body in one piece, the usual case, is not copied.
         if first.is_empty() && all.is_empty() {
@@ -156,10 +191,10 @@ async fn collect(app: &App, mut body: Body, bytes_max: usize) -> Result<JsonBody
 }
 
 /// Ends when a body that is read from now on has taken too long.
-async fn patience(app: &App) {
+async fn patience(app: &App, memory: &BodyMemory) {
     let began = Instant::now();
     loop {
-        let patience = match app.body_memory.is_short() {
+        let patience = match memory.is_short() {
             true => app.config.body_timeout.min(HURRY),
             false => app.config.body_timeout,
         };
@@ -172,14 +207,18 @@ async fn patience(app: &App) {
 }
 
 impl BodyMemory {
+    fn new(bytes: usize) -> Self {
+        Self { left: Arc::new(Semaphore::new(bytes)), bytes }
+    }
+
     fn is_short(&self) -> bool {
-        self.0.available_permits() < BODY_MEMORY_BYTES / 2
+        self.left.available_permits() < self.bytes / 2
     }
 
     fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refused> {
         u32::try_from(bytes)
             .ok()
-            .and_then(|bytes| Arc::clone(&self.0).try_acquire_many_owned(bytes).ok())
+            .and_then(|bytes| Arc::clone(&self.left).try_acquire_many_owned(bytes).ok())
             .ok_or_else(|| Refused::overloaded("bytes of request bodies").and_close())
     }
 }

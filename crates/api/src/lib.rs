@@ -31,6 +31,7 @@ mod health;
 mod held;
 mod idempotency;
 mod jobs;
+mod leases;
 mod limits;
 mod metrics;
 mod openapi;

@@ -1,7 +1,7 @@
 //! How much is worked on at once. What is over a limit is refused at once, never queued.
 //!
-//! A handler says by its arguments which class it is of. Submits alone take their place by hand, once their
-//! body is there: what a client has yet to send is bounded by the memory of bodies, and must not keep others
+//! A handler says by its arguments which class it is of. Those with a body alone take their place by hand, once
+//! it is there: what a client has yet to send is bounded by the memory of bodies, and must not keep others
 //! out. What is in no class (liveness, the drain, pages) touches nothing that could be overloaded.
 
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::connections::Peer;
 use crate::problem::Refused;
 
-/// Cancels, pauses and resumes worked on at once.
+/// Heartbeats, settlements, cancels, pauses and resumes worked on at once.
 const CONTROL_REQUESTS_MAX: usize = 1_024;
 /// Readiness probes and metrics scrapes at once: both ask the store.
 const PROBES_MAX: usize = 64;
@@ -73,6 +73,14 @@ impl Limits {
         }
     }
 
+    /// A place for what takes load off the server, and whose body is there.
+    pub(crate) fn take_control(&self) -> Result<ControlPlace, Refused> {
+        match take(&self.control) {
+            Some(permit) => Ok(ControlPlace { _permit: permit }),
+            None => Err(Refused::overloaded("control requests in work")),
+        }
+    }
+
     fn work_is_full() -> Refused {
         Refused::overloaded("requests in work")
     }
@@ -95,10 +103,7 @@ impl FromRequestParts<Arc<App>> for ControlPlace {
     type Rejection = Refused;
 
     async fn from_request_parts(_: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
-        match take(&app.limits.control) {
-            Some(permit) => Ok(Self { _permit: permit }),
-            None => Err(Refused::overloaded("control requests in work")),
-        }
+        app.limits.take_control()
     }
 }
 

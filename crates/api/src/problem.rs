@@ -11,6 +11,7 @@ use http::{HeaderValue, Method, StatusCode, Version};
 use steadfast_domain::InvalidField;
 use steadfast_lifecycle::Phase;
 use steadfast_queue::admission::{Outcome as QueueOutcome, Rejection, Why};
+use steadfast_queue::lease_desk::WrongQueue;
 use steadfast_queue::store::{Refusal, StoreError};
 use steadfast_wire::{ErrorCode, Misread, Outcome, PROBLEM_CONTENT_TYPE, Problem};
 
@@ -106,6 +107,14 @@ impl Refused {
         let mut refused = Self::new(ErrorCode::StateConflict, detail);
         refused.problem.state = Some(state.into());
         refused
+    }
+
+    /// A lease that is superseded, lapsed, or was settled otherwise.
+    pub(crate) fn lease_lost() -> Self {
+        Self::new(
+            ErrorCode::LeaseLost,
+            "the lease lapsed, another has the job, or it was settled in another way; nothing was changed",
+        )
     }
 
     /// The server is not to get traffic.
@@ -280,6 +289,18 @@ impl From<Misread> for Refused {
         match misread {
             Misread::NotJson { .. } => Self::new(ErrorCode::MalformedJson, misread.to_string()),
             Misread::Invalid(faults) => Self::invalid_job(faults),
+        }
+    }
+}
+
+impl From<WrongQueue> for Refused {
+    fn from(wrong: WrongQueue) -> Self {
+        match wrong {
+            WrongQueue::NotFound(queue) => Self::queue_not_found(queue.as_str()),
+            WrongQueue::NotPull(index) => {
+                let detail = "is a push queue: the server runs its jobs itself and gives no leases";
+                Self::invalid_job(vec![InvalidField::new(format!("#/queues/{index}"), detail)])
+            }
         }
     }
 }

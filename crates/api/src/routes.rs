@@ -12,7 +12,8 @@ use crate::described::Described;
 use crate::problem::Refused;
 use crate::trace::Observe;
 use crate::{
-    about, all_events, drain, events, health, jobs, metrics, openapi, pages, queues, submit, websocket,
+    about, all_events, drain, events, health, jobs, leases, metrics, openapi, pages, queues, submit,
+    websocket,
 };
 
 /// The server's whole outside as a service. Requests come with a [`Peer`](crate::Peer) extension when
@@ -46,11 +47,18 @@ pub(crate) fn routes() -> Described {
         .get("/v1/jobs/{id}/events", events::of_job, about::events::of_job)
         .get("/v1/events", all_events::of_all, about::events::of_all)
         .get("/v1/ws", websocket::open, about::websocket::open)
+        .post("/v1/leases", leases::lease, about::leases::lease)
         .get("/v1/queues", queues::list, about::queues::list)
         .get("/v1/queues/{name}", queues::get, about::queues::get);
     // What takes load off the server: a `ControlPlace`.
     let control = Described::default()
         .post("/v1/jobs/{id}/cancel", jobs::cancel, about::jobs::cancel)
+        .post("/v1/leases/heartbeat", leases::heartbeats, about::leases::heartbeats)
+        .post("/v1/leases/settle", leases::settle_many, about::leases::settle_many)
+        .post("/v1/leases/{lease}/heartbeat", leases::heartbeat, about::leases::heartbeat)
+        .post("/v1/leases/{lease}/complete", leases::complete, about::leases::complete)
+        .post("/v1/leases/{lease}/fail", leases::fail, about::leases::fail)
+        .post("/v1/leases/{lease}/release", leases::release, about::leases::release)
         .post("/v1/queues/{name}/pause", queues::pause, about::queues::pause)
         .post("/v1/queues/{name}/resume", queues::resume, about::queues::resume);
     // What only looks, and asks the store: a `ProbePlace`.

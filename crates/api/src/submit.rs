@@ -13,7 +13,7 @@ use steadfast_wire::{BatchAnswer, Durability, JobDocument, JobText, read_batch, 
 
 use crate::answer::{self, Answer, json};
 use crate::app::{App, Services};
-use crate::body::{ENVELOPE_BYTES_MAX, JsonBody};
+use crate::body::{BodyOf, ENVELOPE_BYTES_MAX, JsonBody};
 use crate::held::hold;
 use crate::idempotency::key_of;
 use crate::prefer::wait_of;
@@ -35,7 +35,7 @@ pub(crate) async fn submit(
         Err(refused) => return Err(refused.before(&app, body).await),
     };
     let bytes_max = app.config.payload_bytes_max + ENVELOPE_BYTES_MAX;
-    let body = JsonBody::read(&app, &head.headers, body, bytes_max).await?;
+    let body = JsonBody::read(&app, &head.headers, body, BodyOf::Work, bytes_max).await?;
     let place = app.limits.take_work()?;
     let key = key_of(&head.headers, KeyScope::Submit, body.bytes())?;
     let mut job = read_job(body.text()?)?;
@@ -62,7 +62,7 @@ pub(crate) async fn submit_batch(
         Ok(services) => services,
         Err(refused) => return Err(refused.before(&app, body).await),
     };
-    let body = JsonBody::read(&app, &head.headers, body, limits::BATCH_BYTES_MAX).await?;
+    let body = JsonBody::read(&app, &head.headers, body, BodyOf::Work, limits::BATCH_BYTES_MAX).await?;
     let place = app.limits.take_work()?;
     let key = key_of(&head.headers, KeyScope::Batch, body.bytes())?;
     let mut jobs = read_batch(body.text()?)?;

@@ -16,7 +16,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use steadfast_domain::{Change, JobId, NewJob, QueueName};
+use steadfast_domain::{Change, Job, JobId, NewJob, QueueName};
 use steadfast_lifecycle::{Phase, Phases, Tasks};
 use tokio::time::Instant;
 
@@ -32,6 +32,7 @@ use crate::store::{
     Submitted,
 };
 use checks::Checks;
+pub(crate) use checks::wall_clock;
 use retry_after::RetryAfter;
 
 /// How much longer than the request's own time its answer is waited for. The store withdraws at that time
@@ -44,18 +45,18 @@ const COMMIT_GRACE: Duration = Duration::from_secs(1);
 /// of its body), to be dropped when the store is done with the change. A client that goes away ends its request
 /// but not its change, so what bounds the requests would not bound the changes.
 pub struct Admission {
-    desk: Arc<Desk>,
-    mutations: Tasks,
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) mutations: Tasks,
     request_timeout: Duration,
 }
 
 /// What each mutation's task needs.
-struct Desk {
-    store: Arc<dyn JobStore>,
-    phases: Phases,
+pub(crate) struct Desk {
+    pub(crate) store: Arc<dyn JobStore>,
+    pub(crate) phases: Phases,
     checks: Checks,
     retry_after: RetryAfter,
-    job_rates: Arc<JobRates>,
+    pub(crate) job_rates: Arc<JobRates>,
     metrics: AdmissionMetrics,
 }
 
@@ -84,7 +85,7 @@ impl Admission {
 
     /// Who runs a queue's jobs; `None` of a queue that this process does not declare.
     pub fn queue_mode(&self, queue: &QueueName) -> Option<QueueMode> {
-        self.desk.checks.mode(queue)
+        self.desk.queue_mode(queue)
     }
 
     /// What this process did with a queue's jobs lately; `None` of a queue that it does not declare.
@@ -146,7 +147,7 @@ impl Admission {
     /// Runs a mutation to its end, whatever becomes of the caller, and waits for its answer as long as that
     /// makes sense. It is counted before it looks at the phase, so that a drain that has set the phase and then
     /// waits for the last mutation cannot miss one that got past it.
-    fn run<T, F, H, M>(
+    pub(crate) fn run<T, F, H, M>(
         &self,
         name: &'static str,
         holding: H,
@@ -210,7 +211,7 @@ impl Desk {
     }
 
     /// Whether anything may change at all.
-    fn started(&self) -> Result<(), Rejection> {
+    pub(crate) fn started(&self) -> Result<(), Rejection> {
         match self.phases.current() {
             Phase::Starting => Err(self.nothing_done(Why::Starting)),
             _ => Ok(()),
@@ -234,7 +235,7 @@ impl Desk {
         }
     }
 
-    fn store_error(&self, error: StoreError) -> Rejection {
+    pub(crate) fn store_error(&self, error: StoreError) -> Rejection {
         match error {
             StoreError::Unknown { .. } => self.in_doubt(Why::Store(error)),
             StoreError::TimedOut => self.nothing_done(Why::TimedOut),
@@ -244,9 +245,29 @@ impl Desk {
         }
     }
 
-    fn nothing_done(&self, why: Why) -> Rejection {
+    pub(crate) fn nothing_done(&self, why: Why) -> Rejection {
         let retry_after = self.retry_after.after(&why);
         Rejection { why, outcome: Outcome::None, retry_after }
+    }
+
+    /// When whoever needs this process is to come back, once it drains.
+    pub(crate) fn back_after_drain(&self) -> Duration {
+        self.retry_after.after_drain()
+    }
+
+    /// The names of the declared pull queues.
+    pub(crate) fn pull_queues(&self) -> impl Iterator<Item = &QueueName> {
+        self.checks.pull_queues()
+    }
+
+    /// Who runs a queue's jobs; `None` of a queue that this process does not declare.
+    pub(crate) fn queue_mode(&self, queue: &QueueName) -> Option<QueueMode> {
+        self.checks.mode(queue)
+    }
+
+    /// The labels of a job's queue and kind in metrics.
+    pub(crate) fn labels<'a>(&self, job: &'a Job) -> [&'a str; 2] {
+        [self.checks.queue_label(&job.queue), self.checks.kind_label(&job.kind)]
     }
 
     fn in_doubt(&self, why: Why) -> Rejection {
@@ -258,8 +279,7 @@ impl Desk {
             if *how == How::Accepted {
                 self.retry_after.accepted(&job.queue);
                 self.job_rates.submitted(&job.queue);
-                let labels = [self.checks.queue_label(&job.queue), self.checks.kind_label(&job.kind)];
-                self.metrics.submitted.with_label_values(&labels).inc();
+                self.metrics.submitted.with_label_values(&self.labels(job)).inc();
             }
         }
     }

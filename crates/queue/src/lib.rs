@@ -2,9 +2,11 @@
 //!
 //! ```text
 //!  Admission ──submit──▶ JobStore ◀──claim, renew, settle── WorkerPool ──run──▶ JobHandler
-//!                           │ hints, after commit
-//!                           ▼
-//!                       EventHub ──▶ whoever waits or streams
+//!                         ▲ │ hints, after commit
+//!    claim, renew, settle │ ▼
+//!               LeaseDesk   EventHub ──▶ whoever waits or streams
+//!                   ▲
+//!                   └── remote workers
 //! ```
 //!
 //! The crate owns the two seams others implement: [`JobStore`] (`MemoryStore` here, the durable ones in
@@ -14,17 +16,20 @@
 pub mod admission;
 pub mod handler;
 pub mod hub;
+pub mod lease_desk;
 mod memory;
 pub mod metrics;
 pub mod pool;
 pub mod store;
 pub mod upkeep;
+mod verdict;
 
 pub use admission::Admission;
 pub use handler::{
     Failure, Finish, Handlers, JobContext, JobHandler, StopReason, Typed, TypedHandler, Unfinished,
 };
 pub use hub::EventHub;
+pub use lease_desk::LeaseDesk;
 pub use memory::MemoryStore;
 pub use pool::WorkerPool;
 pub use store::JobStore;

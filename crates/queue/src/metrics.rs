@@ -1,4 +1,4 @@
-//! What admission, the pool and the durable stores count, under the names of API.md, "Metrics". Labels are
+//! What admission, the pool, the lease desk and the durable stores count, under the names of API.md, "Metrics". Labels are
 //! bounded: a queue or kind that no configuration names is counted as [`OTHER`].
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
@@ -46,7 +46,7 @@ impl AdmissionMetrics {
     }
 }
 
-/// What the worker pool counts. Clones share their counts.
+/// What is counted of attempts, by the worker pool and by the lease desk. Clones share their counts.
 #[derive(Debug, Clone)]
 pub struct PoolMetrics {
     /// `steadfast_attempts_running`: attempts whose handler runs.

@@ -31,7 +31,6 @@ mod report;
 mod settling;
 mod slots;
 mod supervision;
-mod verdict;
 
 use std::fmt;
 use std::sync::Arc;

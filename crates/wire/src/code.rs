@@ -19,6 +19,8 @@ pub enum ErrorCode {
     RequestTimeout,
     /// The job's state does not allow it.
     StateConflict,
+    /// Whoever held the lease must not speak.
+    LeaseLost,
     /// A submit with the same key is being committed.
     IdempotencyInFlight,
     /// More bytes than are allowed.
@@ -57,7 +59,7 @@ use ErrorCode as Code;
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Code::MalformedJson,
         Code::InvalidParameter,
         Code::Forbidden,
@@ -67,6 +69,7 @@ impl ErrorCode {
         Code::MethodNotAllowed,
         Code::RequestTimeout,
         Code::StateConflict,
+        Code::LeaseLost,
         Code::IdempotencyInFlight,
         Code::PayloadTooLarge,
         Code::UnsupportedMediaType,
@@ -183,6 +186,14 @@ impl ErrorCode {
                 "The job's state does not allow it",
                 "The job is in a state from which this change is not possible. The member `state` names it.",
             ),
+            Code::LeaseLost => (
+                "lease_lost",
+                409,
+                false,
+                "The lease is lost",
+                "The lease lapsed, another has the job, or it was settled in another way. Stop the attempt and \
+                 forget the lease: nothing said under it is taken.",
+            ),
             Code::IdempotencyInFlight => (
                 "idempotency_in_flight",
                 409,
@@ -211,8 +222,8 @@ impl ErrorCode {
                 422,
                 false,
                 "The job is not valid",
-                "The body is JSON, but not a job this server can take. The member `errors` lists each fault with \
-                 a JSON Pointer to its place.",
+                "The body is JSON, but not a job, or another request, that this server can take. The member `errors` \
+                 lists each fault with a JSON Pointer to its place.",
             ),
             Code::UnknownKind => (
                 "unknown_kind",

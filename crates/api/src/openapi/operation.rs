@@ -28,6 +28,7 @@ pub(crate) struct Operation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tag {
     Jobs,
+    Leases,
     Queues,
     Server,
     Documents,
@@ -106,11 +107,12 @@ impl Operation {
 }
 
 impl Tag {
-    pub(super) const ALL: [Self; 4] = [Self::Jobs, Self::Queues, Self::Server, Self::Documents];
+    pub(super) const ALL: [Self; 5] = [Self::Jobs, Self::Leases, Self::Queues, Self::Server, Self::Documents];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Jobs => "jobs",
+            Self::Leases => "leases",
             Self::Queues => "queues",
             Self::Server => "server",
             Self::Documents => "documents",
@@ -120,6 +122,7 @@ impl Tag {
     pub(super) fn to_json(self) -> Value {
         let description = match self {
             Self::Jobs => "Submit jobs, look at them, follow and steer them.",
+            Self::Leases => "For remote workers: take jobs, keep them, and say how they ended.",
             Self::Queues => "How full the queues are, and whether they run.",
             Self::Server => "The server's own life: health, readiness, figures, and its drain.",
             Self::Documents => "What explains the rest.",

@@ -57,6 +57,8 @@ async fn meet_those_of_a_ready_server(met: &mut Met) {
     let conflict = outside.post(&format!("/v1/jobs/{id}/retry"), "").await;
     met.check(&conflict, ErrorCode::StateConflict);
     assert_eq!(conflict.json()["state"], "queued");
+    let lost = outside.post(&format!("/v1/leases/{unknown}.7.30000/complete"), "{}").await;
+    met.check(&lost, ErrorCode::LeaseLost);
 }
 
 async fn meet_those_of_a_failing_store(met: &mut Met) {

@@ -123,10 +123,12 @@ impl JobStore for FaultyStore {
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError> {
+        self.failed()?;
         self.inner.claim(request).await
     }
 
     async fn renew(&self, renewals: Vec<Renewal>) -> Result<Vec<Result<Renewed, ClaimLost>>, StoreError> {
+        self.failed()?;
         self.inner.renew(renewals).await
     }
 
@@ -134,6 +136,7 @@ impl JobStore for FaultyStore {
         &self,
         settlements: Vec<Settlement>,
     ) -> Result<Vec<Result<Change, ClaimLost>>, StoreError> {
+        self.failed()?;
         self.inner.settle(settlements).await
     }
 

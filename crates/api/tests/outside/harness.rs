@@ -11,11 +11,12 @@ use steadfast_domain::{BootId, InvalidField, JobId, KindName, QueueName, RawJson
 use steadfast_lifecycle::{DrainRequests, Phase, PhaseSender, Tasks, drain_channel, phases};
 use steadfast_queue::admission::{AdmissionConfig, JobRates, QueueConfig, QueueMode, SettleRates};
 use steadfast_queue::handler::{Failure, Finish, Handlers, JobContext, JobHandler};
-use steadfast_queue::metrics::AdmissionMetrics;
+use steadfast_queue::lease_desk::LeaseDeskConfig;
+use steadfast_queue::metrics::{AdmissionMetrics, PoolMetrics};
 use steadfast_queue::store::{
     ClaimRequest, Claimed, End, JobStore, Owner, QueueSpec, Settlement, StoreLimits, Want,
 };
-use steadfast_queue::{Admission, EventHub, MemoryStore};
+use steadfast_queue::{Admission, EventHub, LeaseDesk, MemoryStore};
 use steadfast_testkit::eventually;
 use steadfast_testkit::raw::{RawAnswer, RawConnection};
 use tokio::net::TcpListener;
@@ -42,10 +43,13 @@ pub(crate) struct Outside {
     pub(crate) drains: DrainRequests,
     pub(crate) hub: Arc<EventHub>,
     services: Option<Services>,
-    _hub: JoinSet<()>,
+    _background: JoinSet<()>,
 }
 
-/// Defaults, with a `default` queue that takes the kind `plain`.
+/// The pull queue, which takes every kind.
+pub(crate) const PULL: &str = "pull";
+
+/// Defaults, with a `default` queue that takes the kind `plain`, and the pull queue.
 pub(crate) fn given_outside() -> Given {
     Given { config: Config::default(), limits: StoreLimits::default(), queue_capacity: (None, None) }
 }
@@ -86,6 +90,7 @@ impl Given {
         let (drain, drains) = drain_channel();
         let registry = prometheus::Registry::new();
         let metrics = AdmissionMetrics::register(&registry).unwrap();
+        let pool_metrics = PoolMetrics::register(&registry).unwrap();
         let payload_bytes_max = self.config.payload_bytes_max;
         let request_timeout = self.config.request_timeout;
         let app = App::new(self.config, phases.clone(), drain, registry).unwrap();
@@ -96,23 +101,33 @@ impl Given {
             capacity_jobs: self.queue_capacity.0,
             capacity_bytes: self.queue_capacity.1,
         };
-        store.declare(std::slice::from_ref(&spec)).await.unwrap();
+        let pull = QueueName::new(PULL).unwrap();
+        let pull_spec = QueueSpec { name: pull.clone(), capacity_jobs: None, capacity_bytes: None };
+        store.declare(&[spec.clone(), pull_spec.clone()]).await.unwrap();
         let shared: Arc<dyn JobStore> = Arc::clone(&store) as _;
         let (_, drain_ends) = watch::channel(None);
+        let settle_rates = Arc::new(SettleRates::new());
         let config = AdmissionConfig {
             payload_bytes_max,
             request_timeout,
-            queues: vec![QueueConfig { spec, mode: QueueMode::Push, kinds: None }],
-            settle_rates: Arc::new(SettleRates::new()),
-            job_rates: Arc::new(JobRates::new([QueueName::default_queue()])),
+            queues: vec![
+                QueueConfig { spec, mode: QueueMode::Push, kinds: None },
+                QueueConfig { spec: pull_spec, mode: QueueMode::Pull, kinds: None },
+            ],
+            settle_rates: Arc::clone(&settle_rates),
+            job_rates: Arc::new(JobRates::new([QueueName::default_queue(), pull])),
             drain_ends,
         };
         let handlers = Handlers::new().with(KindName::new("plain").unwrap(), Plain);
         let admission =
             Admission::new(config, Arc::clone(&shared), handlers, phases.clone(), Tasks::new(), metrics);
         let hub = EventHub::new(Arc::clone(&shared));
-        let mut hub_task = JoinSet::new();
-        hub_task.spawn(Arc::clone(&hub).run(phases));
+        let admission = Arc::new(admission);
+        let config = LeaseDeskConfig { payload_bytes_max, settle_rates };
+        let desk = LeaseDesk::new(config, Arc::clone(&admission), Arc::clone(&hub), pool_metrics);
+        let mut background = JoinSet::new();
+        background.spawn(Arc::clone(&hub).run(phases.clone()));
+        background.spawn(Arc::clone(&desk).run(phases));
         let connections = Connections::serve(listener, Arc::clone(&app));
         Outside {
             address: connections.local_addr().unwrap(),
@@ -122,8 +137,8 @@ impl Given {
             connections,
             drains,
             hub: Arc::clone(&hub),
-            services: Some(Services { admission: Arc::new(admission), store: shared, hub }),
-            _hub: hub_task,
+            services: Some(Services { admission, store: shared, desk, hub }),
+            _background: background,
         }
     }
 

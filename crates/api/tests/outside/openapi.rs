@@ -18,6 +18,13 @@ const ROUTES: &[&str] = &[
     "GET /v1/jobs/{id}/events",
     "GET /v1/events",
     "GET /v1/ws",
+    "POST /v1/leases",
+    "POST /v1/leases/heartbeat",
+    "POST /v1/leases/settle",
+    "POST /v1/leases/{lease}/heartbeat",
+    "POST /v1/leases/{lease}/complete",
+    "POST /v1/leases/{lease}/fail",
+    "POST /v1/leases/{lease}/release",
     "GET /v1/queues",
     "GET /v1/queues/{name}",
     "POST /v1/queues/{name}/pause",
@@ -71,6 +78,7 @@ fn every_operation_has_its_own_name() {
 /// A path with a value for its parameter.
 fn filled(path: &str) -> String {
     path.replace("{id}", "019aa3c4-6f80-7000-8c4e-5b1f0c6a7d21")
+        .replace("{lease}", "019aa3c4-6f80-7000-8c4e-5b1f0c6a7d21.7.30000")
         .replace("{name}", "default")
         .replace("{code}", "internal")
 }

@@ -68,6 +68,12 @@ impl Checks {
         self.queues.get(queue).map(|queue| queue.mode)
     }
 
+    /// The queues whose jobs are run by remote workers.
+    pub(super) fn pull_queues(&self) -> impl Iterator<Item = &QueueName> {
+        let pull = self.queues.values().filter(|queue| queue.mode == QueueMode::Pull);
+        pull.map(|queue| &queue.spec.name)
+    }
+
     /// The label of a queue in metrics.
     pub(super) fn queue_label<'a>(&self, queue: &'a QueueName) -> &'a str {
         if self.queues.contains_key(queue) { queue.as_str() } else { OTHER }
@@ -108,7 +114,8 @@ fn too_long(pointer: &str, ms: u128) -> InvalidField {
     InvalidField::new(pointer, format_args!("{ms} is not allowed: at most {most} milliseconds"))
 }
 
-fn wall_clock() -> Timestamp {
+/// This process's clock.
+pub(crate) fn wall_clock() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_unix_ms(0).plus(since_epoch)
 }

@@ -79,6 +79,11 @@ impl RetryAfter {
         Some(spread(wait, rand::random()))
     }
 
+    /// When to come back to this process, which drains.
+    pub(super) fn after_drain(&self) -> Duration {
+        spread(self.until_restart(), rand::random())
+    }
+
     fn until_room(&self, queue: &QueueName, unit: Unit, used: u64, capacity: u64) -> Duration {
         // Either the queue was full or the whole store; a queue's own capacity tells which.
         let own = self.spec(queue).and_then(|spec| match unit {

@@ -6,8 +6,8 @@ use tokio::sync::Notify;
 
 use super::attempt::Attempt;
 use super::slots::Slot;
-use super::verdict::Verdict;
 use crate::store::{ClaimId, Settlement};
+use crate::verdict::Verdict;
 
 /// Every claim that this process holds, from before its handler starts until its settlement is answered.
 /// Bounded by the slots: each entry owns one, with its place among the running until it is decided.

@@ -12,9 +12,9 @@ use super::Pool;
 use super::attempt::Attempt;
 use super::slots::{Reservation, Slot};
 use super::supervision::supervise;
-use super::verdict::Verdict;
 use crate::handler::Reports;
 use crate::store::{ClaimRequest, Claimed, Owner, StoreError, Want};
+use crate::verdict::Verdict;
 
 /// The first pause before a queue is looked at without a hint.
 const POLL_FIRST: Duration = Duration::from_secs(1);

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use super::Pool;
 use super::attempt::Attempt;
-use super::verdict::{Ended, verdict};
 use crate::handler::{CANCEL_GRACE, Failure, Finish, JobContext, StopReason};
+use crate::verdict::{Ended, verdict};
 
 /// How long an aborted handler may take to end. One that blocks its thread ends when it likes: it is not
 /// waited for any longer.

@@ -5,7 +5,7 @@ use crate::store::{End, Failed};
 
 /// How a handler came to its end.
 #[derive(Debug)]
-pub(super) enum Ended {
+pub(crate) enum Ended {
     /// By itself.
     Returned(Result<Finish, Failure>),
     /// By a panic.
@@ -16,24 +16,30 @@ pub(super) enum Ended {
 
 /// What an attempt's end means for its job.
 #[derive(Debug)]
-pub(super) struct Verdict {
+pub(crate) struct Verdict {
     /// What the store is told.
-    pub(super) end: End,
+    pub(crate) end: End,
     /// The `outcome` label of the attempt.
-    pub(super) outcome: &'static str,
+    pub(crate) outcome: &'static str,
     /// A checkpoint that `end` cannot carry: to be stored before it is settled.
-    pub(super) checkpoint: Option<RawJson>,
+    pub(crate) checkpoint: Option<RawJson>,
 }
 
 impl Verdict {
     /// The job goes back as it came, claimable at once.
-    pub(super) fn hand_back(outcome: &'static str) -> Self {
+    pub(crate) fn hand_back(outcome: &'static str) -> Self {
         Self::yielded(outcome, None)
     }
 
-    fn yielded(outcome: &'static str, checkpoint: Option<RawJson>) -> Self {
+    /// The job goes back with what the next attempt is to find.
+    pub(crate) fn yielded(outcome: &'static str, checkpoint: Option<RawJson>) -> Self {
         let end = End::HandBack { checkpoint, after: std::time::Duration::ZERO };
         Self { end, outcome, checkpoint: None }
+    }
+
+    /// The job is done.
+    pub(crate) fn completed(result: Option<RawJson>) -> Self {
+        Self { end: End::Completed { result }, outcome: "completed", checkpoint: None }
     }
 
     fn cancelled() -> Self {
@@ -41,7 +47,7 @@ impl Verdict {
     }
 
     /// Another attempt by the job's policy; or the end of it, when the failure is permanent or was the last.
-    fn failed(job: &Job, failure: Failure, outcome: &'static str, random: f64) -> Self {
+    pub(crate) fn failed(job: &Job, failure: Failure, outcome: &'static str, random: f64) -> Self {
         let error = Failed { code: failure.code, message: failure.message };
         let end = if failure.retryable && job.attempt < job.retry.max_attempts() {
             let after = job.retry.delay(job.attempt, random).max(failure.retry_after.unwrap_or_default());
@@ -65,7 +71,7 @@ impl Verdict {
 /// A success counts whenever it comes, except under a lost claim. Whatever else a stopped attempt returns,
 /// the reason decides: a cancelled job is `cancelled`, an attempt that ran out of time has failed with code
 /// `timeout`.
-pub(super) fn verdict(job: &Job, ended: Ended, stop: Option<StopReason>, random: f64) -> Verdict {
+pub(crate) fn verdict(job: &Job, ended: Ended, stop: Option<StopReason>, random: f64) -> Verdict {
     match (ended, stop) {
         // Fenced, so harmless when the claim is another's; when it is not, the attempt is refunded at once.
         (_, Some(StopReason::LeaseLost)) => Verdict::hand_back("lease_lost"),
@@ -83,7 +89,7 @@ pub(super) fn verdict(job: &Job, ended: Ended, stop: Option<StopReason>, random:
 
 fn completed(job: &Job, result: Option<RawJson>, random: f64) -> Verdict {
     match result.map(|result| result.within("the result", limits::RESULT_BYTES_MAX)).transpose() {
-        Ok(result) => Verdict { end: End::Completed { result }, outcome: "completed", checkpoint: None },
+        Ok(result) => Verdict::completed(result),
         Err(invalid) => {
             let failure = Failure::permanent("result_too_large", invalid.to_string());
             Verdict::failed(job, failure, "failed", random)
