@@ -12,7 +12,9 @@ use steadfast_domain::JobState;
 use steadfast_testkit::eventually;
 use steadfast_testkit::gate::{Fate, Gate};
 use steadfast_testkit::harness::{Server, Signal, given_server};
-use steadfast_testkit::history::{Evidence, Expected, History, Told, all_jobs, until_all_ended};
+use steadfast_testkit::history::{
+    Evidence, Expected, History, Marked as _, Told, all_jobs, told_by, until_all_ended,
+};
 use steadfast_testkit::raw::{NoAnswer, RawAnswer, RawConnection};
 use tokio::task::JoinSet;
 
@@ -179,7 +181,7 @@ async fn submit_until_closed(
             }
             Err(fault) => return Err(format!("the answer: {fault}")),
         };
-        history.told(mark, Told::by_answer(&answer));
+        history.told(mark, told_by(&answer));
         match (answer.status, answer.json()["code"].as_str()) {
             (202, _) => told.accepted.fetch_add(1, Ordering::Relaxed),
             (503, Some("shutting_down")) => told.refused.fetch_add(1, Ordering::Relaxed),

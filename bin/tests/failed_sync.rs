@@ -16,7 +16,9 @@ use steadfast_client::{Client, Error, SubmitOptions};
 use steadfast_domain::IdempotencyToken;
 use steadfast_testkit::eventually;
 use steadfast_testkit::harness::{Given, Process, Server, Signal, given_server};
-use steadfast_testkit::history::{Evidence, Expected, History, Mark, Told, all_jobs, until_all_ended};
+use steadfast_testkit::history::{
+    Evidence, Expected, History, Mark, Marked as _, Told, all_jobs, until_all_ended,
+};
 use steadfast_wire::{ErrorCode, Outcome};
 use tokio::task::JoinSet;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use steadfast_domain::JobId;
 use steadfast_testkit::harness::{Given, Keep, Server, given_server};
-use steadfast_testkit::history::History;
+use steadfast_testkit::history::{History, Marked as _};
 use steadfast_wire::BatchRequest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use steadfast_testkit::gate::Gate;
 use steadfast_testkit::harness::{Given, Keep, Server, given_server};
-use steadfast_testkit::history::{Evidence, Expected, History, Told, all_jobs, until_all_ended};
+use steadfast_testkit::history::{
+    Evidence, Expected, History, Marked as _, all_jobs, told_by, until_all_ended,
+};
 use steadfast_testkit::raw::{RawAnswer, RawConnection};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
@@ -102,7 +104,7 @@ async fn submit_at_once(address: SocketAddr, history: &Arc<History>, payload: Va
             start.wait().await;
             connection.post("/v1/jobs", &mark.body("http", &payload)).await.expect("the request is sent");
             let answer = connection.answer().await.expect("a whole answer");
-            history.told(mark, Told::by_answer(&answer));
+            history.told(mark, told_by(&answer));
             answer
         });
     }

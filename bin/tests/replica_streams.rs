@@ -15,7 +15,7 @@ use steadfast_client::{Client, JobEvent, JobEvents, SubmitOptions};
 use steadfast_domain::{JobId, JobState, QueueName, Version};
 use steadfast_testkit::PATIENCE;
 use steadfast_testkit::harness::Server;
-use steadfast_testkit::history::History;
+use steadfast_testkit::history::{History, Marked as _};
 use steadfast_testkit::ports::{free_port, loopback};
 use steadfast_testkit::postgres::{Cluster, in_schema};
 use steadfast_testkit::proxy::{Cut, Proxy};

@@ -12,7 +12,7 @@ use steadfast_lifecycle::Hooks;
 use steadfast_testkit::eventually;
 use steadfast_testkit::gate::{Fate, Gate};
 use steadfast_testkit::harness::{Exit, Given, Server, Signal, given_server};
-use steadfast_testkit::history::{Evidence, Expected, History, all_jobs, until_all_ended};
+use steadfast_testkit::history::{Evidence, Expected, History, Marked as _, all_jobs, until_all_ended};
 use tokio::task::JoinSet;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_steadfast");

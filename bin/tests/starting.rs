@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use steadfast_testkit::gate::Gate;
 use steadfast_testkit::harness::{Server, Signal, given_server};
-use steadfast_testkit::history::{Evidence, Expected, History, Told, all_jobs, until_all_ended};
+use steadfast_testkit::history::{
+    Evidence, Expected, History, Marked as _, Told, all_jobs, told_by, until_all_ended,
+};
 use steadfast_testkit::raw::{RawAnswer, RawConnection};
 use tokio::time::Instant;
 
@@ -75,6 +77,6 @@ async fn assert_submit_is_refused(address: SocketAddr, history: &History) {
     connection.post("/v1/jobs", &body).await.expect("a request is sent");
     let answer = connection.answer().await.expect("an answer");
     assert_eq!((answer.status, &answer.json()["code"]), (503, &"starting".into()));
-    history.told(mark, Told::by_answer(&answer));
+    history.told(mark, told_by(&answer));
     assert_eq!(history.count(|told| *told == Told::Refused), 1, "{}", answer.json());
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 use steadfast_client::SubmitOptions;
 use steadfast_testkit::eventually;
 use steadfast_testkit::harness::given_server;
-use steadfast_testkit::history::History;
+use steadfast_testkit::history::{History, Marked as _};
 use steadfast_wire::SubmitRequest;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;

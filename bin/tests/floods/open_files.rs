@@ -5,7 +5,9 @@ use serde_json::json;
 use steadfast_domain::limits::WAIT_MAX;
 use steadfast_testkit::eventually;
 use steadfast_testkit::harness::given_server;
-use steadfast_testkit::history::{Evidence, Expected, History, Told, all_jobs, until_all_ended};
+use steadfast_testkit::history::{
+    Evidence, Expected, History, Marked as _, all_jobs, told_by, until_all_ended,
+};
 use steadfast_testkit::raw::RawConnection;
 use tokio::net::TcpStream;
 
@@ -46,7 +48,7 @@ async fn without_files_to_open_accepting_pauses_and_the_rest_goes_on() {
         let mark = history.begin(1);
         connected.post("/v1/jobs", &mark.body("echo", &json!(round))).await.expect("a submit");
         let answer = connected.answer().await.expect("a whole answer");
-        history.told(mark, Told::by_answer(&answer));
+        history.told(mark, told_by(&answer));
         assert_eq!(answer.status, 202, "{:?}", answer.json());
         let id = answer.json()["id"].as_str().expect("an id").to_owned();
         let wait = WAIT_MAX.as_millis();

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
 use steadfast_testkit::harness::given_server;
-use steadfast_testkit::history::{Evidence, Expected, History, Told, all_jobs};
+use steadfast_testkit::history::{Evidence, Expected, History, Marked as _, all_jobs, told_by};
 use steadfast_testkit::raw::RawConnection;
 use tokio::task::JoinSet;
 
@@ -69,7 +69,7 @@ async fn submit_many(address: SocketAddr, history: Arc<History>, answered: Arc<A
     for mark in marks {
         let answer = connection.answer().await.expect("a whole answer");
         assert!(matches!(answer.status, 202 | 429 | 503), "{}: {:?}", answer.status, answer.json());
-        history.told(mark, Told::by_answer(&answer));
+        history.told(mark, told_by(&answer));
         answered.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use steadfast_testkit::harness::{Server, given_server};
-use steadfast_testkit::history::History;
+use steadfast_testkit::history::{History, Marked as _};
 use steadfast_wire::{BatchRequest, SubmitRequest};
 use tokio::task::JoinSet;
 

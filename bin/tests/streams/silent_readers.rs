@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use steadfast_testkit::harness::given_server;
-use steadfast_testkit::history::History;
+use steadfast_testkit::history::{History, Marked as _};
 use steadfast_testkit::raw::RawConnection;
 use steadfast_testkit::within;
 use steadfast_wire::{BatchRequest, SubmitRequest};

@@ -17,6 +17,7 @@ mod backoff;
 mod client;
 mod error;
 mod filter;
+pub mod history;
 mod job_events;
 mod leases;
 mod retry;
