@@ -31,7 +31,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "wire",
         ],
     ),
-    ("testkit", &["queue", "client", "wire", "domain"]),
+    ("testkit", &["queue", "lifecycle", "client", "wire", "domain"]),
     ("models", &[]),
     ("bench", &["client", "domain", "queue", "store-postgres", "testkit", "wire"]),
 ];

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! Start with [`harness::given_server`] for tests of the process, with [`history::History`] for what every
-//! such test checks in the end.
+//! such test checks in the end. Whoever extends Steadfast starts with [`handlers::given_handlers`] for a job kind, and
+//! with [`mod@conformance`] for a store.
 
 #![allow(
     clippy::expect_used,
@@ -23,6 +24,7 @@
 pub mod conformance;
 mod eventually;
 pub mod gate;
+pub mod handlers;
 pub mod haproxy;
 pub mod harness;
 pub mod history;
