@@ -77,9 +77,14 @@ pub enum CheckpointError {
 }
 
 impl Attempt {
-    /// The job as it was taken: `attempt` counts this one, `checkpoint` is what an earlier one left.
+    /// The job as it was taken: `attempt` counts this one.
     pub fn job(&self) -> &JobDocument {
         &self.lease.job
+    }
+
+    /// What an earlier attempt left for this one.
+    pub fn last_checkpoint(&self) -> Option<&RawJson> {
+        self.job().checkpoint.as_ref().filter(|checkpoint| checkpoint.as_str() != "null")
     }
 
     /// The job's payload as a `T`; a payload that is none is a permanent failure with code `invalid_payload`.

@@ -1,0 +1,87 @@
+//! The server is replaced again and again, gracefully and not, while the example workers work on.
+#![allow(clippy::expect_used, reason = "a panic is how a test fails")]
+#![allow(clippy::print_stdout, reason = "figures of a run, shown when it fails or with --nocapture")]
+
+mod workers;
+
+use std::collections::BTreeMap;
+use std::env;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::json;
+use steadfast_client::Client;
+use steadfast_domain::JobState;
+use steadfast_testkit::harness::{Process, Signal};
+use steadfast_testkit::history::{Evidence, Expected, History, all_jobs};
+use steadfast_testkit::ports::free_port;
+use steadfast_testkit::within;
+use tokio::time::Instant;
+use workers::{GivenWorker, Language, given_server_without_workers, url};
+
+/// How many jobs there are; CONTRIBUTING.md says when to take more.
+const JOBS: usize = 2_000;
+const JOBS_VARIABLE: &str = "STEADFAST_TEST_ROLLING_JOBS";
+const BATCH: usize = 1_000;
+const WORKERS: usize = 10;
+/// Half of them graceful.
+const REPLACEMENTS: usize = 6;
+const LEASE_MS: u64 = 5_000;
+/// Many times what the whole run takes.
+const ENDED_WITHIN: Duration = Duration::from_secs(600);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_ride_through_replacements_of_the_server() {
+    let jobs = env::var(JOBS_VARIABLE).map_or(JOBS, |jobs| jobs.parse().expect("a number of jobs"));
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let mut server = given_server_without_workers().listen(address).start().await;
+    let history = History::new();
+    for _ in 0..jobs.div_ceil(BATCH) {
+        history.submit_batch(&server.client(), "any", &json!({}), BATCH.min(jobs)).await.expect("room");
+    }
+    let begun = Instant::now();
+    let mut workers: Vec<Process> = (0..WORKERS)
+        .map(|number| if number % 2 == 0 { Language::Python } else { Language::Node })
+        .map(|language| GivenWorker::new(language).lease_ms(LEASE_MS).start(&url(&server)))
+        .collect();
+
+    for replacement in 1..=REPLACEMENTS {
+        until_completed(&server.client(), jobs * replacement / (REPLACEMENTS + 1)).await;
+        if replacement % 2 == 0 {
+            server.kill().await;
+        } else {
+            server.stop().await.expect_code(0);
+        }
+        server.start_again().await;
+    }
+    until_completed(&server.client(), jobs).await;
+    println!("{jobs} jobs, {WORKERS} workers, {REPLACEMENTS} replacements: {:?}", begun.elapsed());
+
+    for worker in &mut workers {
+        assert!(worker.is_running(), "no worker gives up: {}", worker.stderr().text());
+        worker.signal(Signal::TERM);
+    }
+    for worker in &mut workers {
+        let exit = worker.exit_within(ENDED_WITHIN).await.expect("it ends");
+        assert_eq!(exit.code, Some(0), "{}", exit.output());
+    }
+    let found = all_jobs(&server.client()).await;
+    let interrupted = found.iter().filter(|job| job.interruptions > 0);
+    let interrupted: BTreeMap<_, _> = interrupted.map(|job| (job.id, job.interruptions)).collect();
+    println!("whose lease ended: {interrupted:?}");
+    assert!(found.iter().all(|job| job.state == JobState::Completed && job.attempt == 1));
+    // A server that is killed between taking a job and telling so, or a worker's words to it, costs a lease: at most
+    // what was on its way at each kill.
+    let places = WORKERS * 4;
+    assert!(interrupted.len() <= places * REPLACEMENTS / 2, "{} leases ended", interrupted.len());
+    history.assert_kept(Evidence { jobs: &found, ..Evidence::default() }, Expected::Ended);
+}
+
+async fn until_completed(client: &Client, jobs: usize) {
+    let completed = async || {
+        let queues = client.queues().await.ok()?.queues;
+        let completed: u64 = queues.iter().map(|queue| queue.depth.completed).sum();
+        (completed >= jobs as u64).then_some(())
+    };
+    within(ENDED_WITHIN, completed).await.unwrap_or_else(|| panic!("{jobs} jobs are completed"));
+}

@@ -1,0 +1,59 @@
+"""A worker for Steadfast: runs jobs of the pull queues it is given by name, or of all; PLACES is how many at once.
+On SIGTERM or Ctrl-C it takes no more, and ends when what it runs has ended."""
+import http.client, json, os, random, signal, socket, sys, threading, time, urllib.parse
+
+SERVER = urllib.parse.urlsplit(os.environ.get("STEADFAST_SERVER", "http://127.0.0.1:8080")).netloc
+LEASE_MS = int(os.environ.get("LEASE_MS", "30000"))
+NAME = f"{socket.gethostname()}:{os.getpid()}"
+ORDER = {"worker": NAME, "queues": sys.argv[1:], "wait_ms": 20000, "lease_ms": LEASE_MS}
+stopping, held = threading.Event(), {}  # lease -> set when its job is to stop
+
+def work(job, stop):
+    """The work: returns a result, or raises. This one takes payload.seconds."""
+    if stop.wait(job["payload"].get("seconds", 0)):
+        raise InterruptedError("told to stop")
+    return {"by": NAME, "attempt": job["attempt"]}
+
+def call(path, body):
+    """The server's answer. One that is away, or busy, is asked again: all these calls are safe to repeat."""
+    while True:
+        connection = http.client.HTTPConnection(SERVER, timeout=60)
+        try:
+            connection.request("POST", "/v1/leases" + path, json.dumps(body), {"Content-Type": "application/json"})
+            reply = connection.getresponse()
+            status, answer = reply.status, json.load(reply)
+        except (OSError, ValueError, http.client.HTTPException):
+            status, answer = 503, {"retry_after_ms": 200}
+        connection.close()
+        if wait_ms := answer.get("retry_after_ms"):  # of a server that drains, too
+            time.sleep(wait_ms / 1000 * random.uniform(1, 1.5))
+        if status < 300 or status == 409:  # 409: the lease was over, and another has the job
+            return answer
+        if status < 500 and status not in (408, 429):
+            os._exit(print(f"{NAME}: {answer}", file=sys.stderr) or 1)
+
+def take_jobs():
+    while not stopping.is_set():
+        for lease in call("", ORDER)["leases"]:
+            run(lease["lease"], lease["job"])
+
+def run(lease, job):
+    stop = held[lease] = threading.Event()
+    try:
+        verb, body = "complete", {"result": work(job, stop)}
+    except Exception as error:
+        verb, body = "fail", {"code": type(error).__name__, "message": str(error)}
+    call(f"/{lease}/{verb}", body)
+    del held[lease]
+
+def keep_leases():
+    while not time.sleep(LEASE_MS / 3000):
+        answer = call("/heartbeat", {"heartbeats": [{"lease": lease} for lease in list(held)]}) if held else {}
+        for told in answer.get("heartbeats", []):
+            if told["lease"] in held and ("code" in told or told["renewed"]["cancel_requested"]):
+                held[told["lease"]].set()
+
+for each in (signal.SIGTERM, signal.SIGINT): signal.signal(each, lambda *_: stopping.set())
+for task in [keep_leases] + [take_jobs] * int(os.environ.get("PLACES", "4")):
+    threading.Thread(target=task, daemon=True).start()
+while not stopping.wait(1) or held: time.sleep(0.05)
