@@ -176,11 +176,13 @@ async fn an_attempt_ends_before_its_lease_can_be_anothers() {
     let cut_off = Client::new(&format!("http://{}", proxy.address())).expect("an address");
     // When the first attempt's future was gone, and when the second began.
     let (gone, began) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(None)));
+    let (runs, mut first_runs) = mpsc::channel(1);
     let first = {
         let gone = Arc::clone(&gone);
         Running::start(&cut_off, config(1), move |attempt: Attempt| {
-            let at_its_end = Noting(Arc::clone(&gone));
+            let (runs, at_its_end) = (runs.clone(), Noting(Arc::clone(&gone)));
             async move {
+                runs.send(()).await.expect("the test waits");
                 let _at_its_end = at_its_end;
                 assert_eq!(attempt.stopped().await, Stop::LeaseLost);
                 std::future::pending().await
@@ -188,7 +190,7 @@ async fn an_attempt_ends_before_its_lease_can_be_anothers() {
         })
     };
     let job = submit(&direct, json!({})).await;
-    until_state(&direct, job, JobState::Processing).await;
+    first_runs.recv().await.expect("it runs");
     proxy.stall();
     let second = {
         let began = Arc::clone(&began);
@@ -215,16 +217,18 @@ async fn a_server_that_is_away_is_waited_for() {
     let client = server.client();
     let go_on = Arc::new(Semaphore::new(0));
     let gate = Arc::clone(&go_on);
+    let (runs, mut it_runs) = mpsc::channel(2);
     let long = Duration::from_secs(30);
     let worker = Running::start(&client, WorkerConfig { lease: long, ..config(2) }, move |_| {
-        let gate = Arc::clone(&gate);
+        let (runs, gate) = (runs.clone(), Arc::clone(&gate));
         async move {
+            runs.send(()).await.expect("the test waits");
             gate.acquire().await.expect("the test goes on").forget();
             Ok(Finish::Completed(None))
         }
     });
     let held = submit(&client, json!({})).await;
-    until_state(&client, held, JobState::Processing).await;
+    it_runs.recv().await.expect("it runs");
     server.kill().await;
     go_on.add_permits(2);
     server.start_again().await;

@@ -3,12 +3,11 @@
 // On SIGTERM or Ctrl-C it takes no more, and ends when what it runs has ended. Needs nothing but Node 18.
 import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
-
 const { STEADFAST_SERVER = "http://127.0.0.1:8080", LEASE_MS = 30000, PLACES = 4 } = process.env;
 const name = `${hostname()}:${process.pid}`;
 const order = { worker: name, queues: process.argv.slice(2), wait_ms: 20000, lease_ms: Number(LEASE_MS) };
-const held = new Map(); // lease -> AbortController, aborted when its job is to stop
-const stopping = new AbortController();
+const [stopping, held] = [new AbortController(), new Map()]; // lease -> its AbortController
+const pause = ({ retry_after_ms: ms = 0 }, signal) => sleep(ms, null, { signal }).catch(() => {});
 
 /** The work: returns a result, or throws. This one takes payload.seconds. */
 async function work(job, signal) {
@@ -19,7 +18,7 @@ async function work(job, signal) {
 /** The server's answer. One that is away, or busy, is asked again: all these calls are safe to repeat. */
 async function call(path, body, signal) {
   for (;;) {
-    let status = 503, answer = { retry_after_ms: 200 };
+    let status = 503, answer = { retry_after_ms: 100 + 400 * Math.random() };
     try {
       const request = { method: "POST", headers: { "content-type": "application/json" }, signal };
       const reply = await fetch(`${STEADFAST_SERVER}/v1/leases${path}`, { ...request, body: JSON.stringify(body) });
@@ -27,16 +26,17 @@ async function call(path, body, signal) {
     } catch {
       if (signal?.aborted) return {};
     }
-    if (answer.retry_after_ms) await sleep(answer.retry_after_ms * (1 + Math.random() / 2)); // of a drain, too
     if (status < 300 || status === 409) return answer; // 409: the lease was over, and another has the job
     if (status < 500 && ![408, 429].includes(status)) throw new Error(JSON.stringify(answer));
+    await pause(answer, signal);
   }
 }
 
 async function takeJobs() {
   while (!stopping.signal.aborted) {
-    const { leases = [] } = await call("", order, stopping.signal);
-    for (const { lease, job } of leases) await run(lease, job);
+    const answer = await call("", order, stopping.signal);
+    for (const { lease, job } of answer.leases ?? []) await run(lease, job);
+    await pause(answer, stopping.signal); // while the server drains
   }
 }
 

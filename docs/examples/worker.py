@@ -23,19 +23,19 @@ def call(path, body):
             reply = connection.getresponse()
             status, answer = reply.status, json.load(reply)
         except (OSError, ValueError, http.client.HTTPException):
-            status, answer = 503, {"retry_after_ms": 200}
-        connection.close()
-        if wait_ms := answer.get("retry_after_ms"):  # of a server that drains, too
-            time.sleep(wait_ms / 1000 * random.uniform(1, 1.5))
+            status, answer = 503, {"retry_after_ms": random.randint(100, 500)}
         if status < 300 or status == 409:  # 409: the lease was over, and another has the job
             return answer
         if status < 500 and status not in (408, 429):
             os._exit(print(f"{NAME}: {answer}", file=sys.stderr) or 1)
+        time.sleep(answer.get("retry_after_ms", 500) / 1000)
 
 def take_jobs():
     while not stopping.is_set():
-        for lease in call("", ORDER)["leases"]:
+        answer = call("", ORDER)
+        for lease in answer["leases"]:
             run(lease["lease"], lease["job"])
+        time.sleep(answer.get("retry_after_ms", 0) / 1000)  # while the server drains
 
 def run(lease, job):
     stop = held[lease] = threading.Event()

@@ -33,7 +33,7 @@ use crate::store::{
 };
 use checks::Checks;
 pub(crate) use checks::wall_clock;
-use retry_after::RetryAfter;
+pub(crate) use retry_after::RetryAfter;
 
 /// How much longer than the request's own time its answer is waited for. The store withdraws at that time
 /// what it has not begun; what it has begun it can often still finish and answer.
@@ -248,11 +248,6 @@ impl Desk {
     pub(crate) fn nothing_done(&self, why: Why) -> Rejection {
         let retry_after = self.retry_after.after(&why);
         Rejection { why, outcome: Outcome::None, retry_after }
-    }
-
-    /// When whoever needs this process is to come back, once it drains.
-    pub(crate) fn back_after_drain(&self) -> Duration {
-        self.retry_after.after_drain()
     }
 
     /// The names of the declared pull queues.

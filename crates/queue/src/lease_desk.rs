@@ -31,7 +31,7 @@ pub use leases::{Lease, Leases, Undelivered};
 pub use lines::Waiter;
 pub use order::{Order, WrongQueue};
 
-use crate::admission::{Admission, Desk, Rejection, SettleRates, wall_clock};
+use crate::admission::{Admission, Desk, Rejection, RetryAfter, SettleRates, wall_clock};
 use crate::hub::EventHub;
 use crate::metrics::PoolMetrics;
 use crate::store::{ClaimId, ClaimLost, ClaimRequest, Claimed, JobStore, Renewal, Renewed};
@@ -73,7 +73,7 @@ struct Shared {
 pub enum Directive {
     /// Go on.
     Run,
-    /// The server drains: ask here for nothing new before this time has passed.
+    /// The server drains: ask here for nothing new before this time has passed, then whether it has been replaced.
     Quiet(Duration),
 }
 
@@ -127,7 +127,7 @@ impl LeaseDesk {
     /// What workers are to do in the server's phase.
     pub fn directive(&self) -> Directive {
         match self.shared.is_quiet() {
-            true => Directive::Quiet(self.shared.admission.back_after_drain()),
+            true => Directive::Quiet(RetryAfter::of_a_worker()),
             false => Directive::Run,
         }
     }

@@ -84,7 +84,7 @@ async fn next_reason(attempt: &Attempt, told: Option<Stop>) -> Stop {
 async fn time_is_up(attempt: &Attempt, told: Option<Stop>) {
     let grace = async {
         match told {
-            Some(Stop::LeaseLost) => sleep(attempt.lease.warning.min(CANCEL_GRACE)).await,
+            Some(Stop::LeaseLost) => sleep(attempt.lease.tenth.min(CANCEL_GRACE)).await,
             Some(Stop::Cancelled | Stop::Timeout) => sleep(CANCEL_GRACE).await,
             Some(Stop::Shutdown) | None => std::future::pending().await,
         }

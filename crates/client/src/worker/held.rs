@@ -23,8 +23,9 @@ pub(super) struct Lease {
     pub(super) deadline: Instant,
     pub(super) reports: Mutex<Reports>,
     validity: watch::Sender<Validity>,
-    /// How long before its end the attempt is told to return.
-    pub(super) warning: Duration,
+    /// A tenth of its time: so long an attempt has to return when it is nearly over, and as much is kept in hand for
+    /// clocks and answers that are late.
+    pub(super) tenth: Duration,
     stop: watch::Sender<Option<Stop>>,
 }
 
@@ -75,7 +76,7 @@ impl Lease {
             deadline: now + Duration::from_millis(timeout_ms),
             reports: Mutex::default(),
             validity: watch::Sender::new(Validity { asked, until: now + lease }),
-            warning: lease / 10,
+            tenth: lease / 10,
             stop: watch::Sender::new(None),
         }
     }
@@ -119,11 +120,11 @@ impl Lease {
         }
     }
 
-    /// Waits until the lease is nearly over, not having been renewed: a tenth of it is left for the attempt to return.
+    /// Waits until the lease is nearly over, not having been renewed: two tenths of it are left.
     pub(super) async fn nearly_over(&self) {
         let mut validity = self.validity.subscribe();
         loop {
-            let warn_at = validity.borrow_and_update().until - self.warning;
+            let warn_at = validity.borrow_and_update().until - 2 * self.tenth;
             tokio::select! {
                 biased;
                 changed = validity.changed() => if changed.is_err() { std::future::pending::<()>().await },

@@ -27,7 +27,7 @@ const FREE_SHARE: u64 = 10;
 /// Where no rate is known: as long as the refusals have gone on already, at least a second. A client
 /// that comes back each time it was told thus doubles its wait, with no state kept for it.
 #[derive(Debug)]
-pub(super) struct RetryAfter {
+pub(crate) struct RetryAfter {
     config: AdmissionConfig,
     /// Since when each queue has been out of room at an unknown rate: bounded by the declared queues.
     full_since: Mutex<HashMap<QueueName, Instant>>,
@@ -79,9 +79,10 @@ impl RetryAfter {
         Some(spread(wait, rand::random()))
     }
 
-    /// When to come back to this process, which drains.
-    pub(super) fn after_drain(&self) -> Duration {
-        spread(self.until_restart(), rand::random())
+    /// When a worker is to look whether a process that drains has been replaced. Most drains end long before their
+    /// budget, and a look costs nothing: the jobs are not to wait for workers that stay away.
+    pub(crate) fn of_a_worker() -> Duration {
+        spread(FIRST_BACK_OFF, rand::random())
     }
 
     fn until_room(&self, queue: &QueueName, unit: Unit, used: u64, capacity: u64) -> Duration {
