@@ -23,6 +23,8 @@ use tokio::time::Instant;
 use crate::answer::{Answer, json};
 use crate::app::{App, Services};
 use crate::body::{BodyOf, BodyShare, ENVELOPE_BYTES_MAX, JsonBody};
+use crate::connections::Peer;
+use crate::delivery::delivering;
 use crate::limits::ControlPlace;
 use crate::parameters::{PathText, text_of};
 use crate::problem::{Refused, Repeat};
@@ -66,16 +68,19 @@ pub(crate) async fn lease(State(app): State<Arc<App>>, request: Request) -> Answ
         let waited = Box::pin(line.wait(Instant::now() + wait)).await;
         leases = waited.map_err(|rejection| Refused::rejected(rejection, Repeat::Safe, true))?;
     }
-    let mut response = leased(&app, services, leases, lease)?;
+    let mut response = leased(&app, services, leases, lease, head.extensions.get().cloned())?;
     if was_held {
         response.extensions_mut().insert(WasHeld);
     }
     Ok(response)
 }
 
-/// The answer that has these leases.
-fn leased(app: &App, services: &Services, leases: Leases, length: Duration) -> Answer {
-    let (leases, mut undelivered) = leases.into_parts();
+/// The answer that has these leases. They go back if it cannot be made, or cannot be sent.
+fn leased(app: &App, services: &Services, leases: Leases, length: Duration, peer: Option<Peer>) -> Answer {
+    let (mut leases, undelivered) = leases.into_parts();
+    if peer.as_ref().is_some_and(Peer::is_gone) {
+        leases.clear();
+    }
     let lease_ms = length.as_millis() as u64;
     let document = |Lease { id, expires_at, job }: Lease| LeaseDocument {
         lease: LeaseId { job: id.job, fence: id.fence, lease_ms },
@@ -87,8 +92,10 @@ fn leased(app: &App, services: &Services, leases: Leases, length: Duration) -> A
     let answer =
         LeaseAnswer { leases: leases.into_iter().map(document).collect(), directive, retry_after_ms };
     let response = app.answer_memory.admit(json(StatusCode::OK, &answer)?)?;
-    undelivered.delivered();
-    Ok(response)
+    match answer.leases.is_empty() {
+        true => Ok(response),
+        false => Ok(delivering(response, undelivered, peer)),
+    }
 }
 
 /// `POST /v1/leases/{lease}/heartbeat`.

@@ -24,6 +24,7 @@ mod body;
 mod config;
 mod connections;
 mod csrf;
+mod delivery;
 mod described;
 mod drain;
 mod events;

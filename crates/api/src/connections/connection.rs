@@ -102,6 +102,7 @@ where
 /// `None` when it took too long and is to end at once.
 pub(super) async fn serve(shared: &Shared, stream: TcpStream, peer: Peer) -> Option<TcpStream> {
     let (socket, watch) = Socket::new(stream);
+    peer.speaks_over(watch.clone());
     let unread = Unread::default();
     let service = service(shared.router.clone(), peer.clone(), unread.clone());
     let mut connection =

@@ -2,11 +2,13 @@ use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use http::Version;
 use parking_lot::Mutex;
+
+use super::socket::SocketWatch;
 
 /// Who sent a request, and over what: an extension of every request that came through
 /// [`Connections`](crate::Connections).
@@ -24,6 +26,7 @@ struct Seen {
     http2: AtomicBool,
     go_away: AtomicBool,
     session: Mutex<Option<Upgraded>>,
+    socket: OnceLock<SocketWatch>,
 }
 
 /// What a connection goes on with once its HTTP is over. Returns whether it may end politely.
@@ -32,6 +35,22 @@ pub(super) type Upgraded = Pin<Box<dyn Future<Output = bool> + Send>>;
 impl Peer {
     pub(super) fn new(address: SocketAddr, reserved: bool) -> Self {
         Self { address, reserved, connection: Arc::default() }
+    }
+
+    /// Its socket, from now on.
+    pub(super) fn speaks_over(&self, socket: SocketWatch) {
+        // A connection has one socket.
+        let _ = self.connection.socket.set(socket);
+    }
+
+    /// Whether nothing more is sent to it: what was to be sent and is dropped now was not.
+    pub(crate) fn is_over(&self) -> bool {
+        self.connection.socket.get().is_some_and(SocketWatch::is_over)
+    }
+
+    /// Whether it has gone, as far as the kernel knows, though the runtime may not have heard of it yet.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.connection.socket.get().is_some_and(|socket| socket.is_over() || socket.is_closed_by_client())
     }
 
     /// Whether it is on this machine.

@@ -31,6 +31,8 @@ struct Watched {
     preface_seen: Option<usize>,
     /// Since when a write has been waiting for the client to read.
     blocked_since: Option<Instant>,
+    /// Nothing more is sent: a write failed, or hyper is done with the stream.
+    is_over: bool,
 }
 
 impl Socket {
@@ -40,7 +42,8 @@ impl Socket {
         // Without them the connection works too, only later or longer.
         let _ = socket.set_tcp_nodelay(true);
         let _ = socket.set_tcp_keepalive(&keepalive);
-        let watched = Watched { stream: Some(stream), preface_seen: Some(0), blocked_since: None };
+        let watched =
+            Watched { stream: Some(stream), preface_seen: Some(0), blocked_since: None, is_over: false };
         let watched = Arc::new(Mutex::new(watched));
         (Self(Arc::clone(&watched)), SocketWatch(watched))
     }
@@ -60,6 +63,7 @@ impl Socket {
             }
             Poll::Ready(_) => watched.blocked_since = None,
         }
+        watched.is_over |= matches!(written, Poll::Ready(Err(_)));
         written
     }
 }
@@ -83,9 +87,33 @@ impl SocketWatch {
         matches!(SockRef::from(stream).peek(&mut byte), Ok(1..))
     }
 
+    /// Whether nothing more is sent.
+    pub(super) fn is_over(&self) -> bool {
+        self.0.lock().is_over
+    }
+
+    /// Whether the client has closed its side, with nothing sent before. Asks the kernel.
+    pub(super) fn is_closed_by_client(&self) -> bool {
+        let watched = self.0.lock();
+        let Some(stream) = &watched.stream else { return true };
+        let mut byte = [MaybeUninit::uninit()];
+        match SockRef::from(stream).peek(&mut byte) {
+            Ok(bytes) => bytes == 0,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+
     /// Takes the stream away from hyper, which is done with it.
     pub(super) fn take(&self) -> Option<TcpStream> {
-        self.0.lock().stream.take()
+        let mut watched = self.0.lock();
+        watched.is_over = true;
+        watched.stream.take()
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.0.lock().is_over = true;
     }
 }
 

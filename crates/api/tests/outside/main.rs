@@ -11,6 +11,7 @@ mod connections;
 mod event_stream;
 mod faulty_store;
 mod harness;
+mod lease_waits;
 mod leases;
 mod limits;
 mod openapi;

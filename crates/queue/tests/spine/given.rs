@@ -12,11 +12,12 @@ use steadfast_domain::{
 };
 use steadfast_lifecycle::{Phase, PhaseSender, Phases, Tasks, drain_channel, phases};
 use steadfast_queue::admission::{AdmissionConfig, JobRates, QueueConfig, QueueMode, SettleRates};
+use steadfast_queue::lease_desk::LeaseDeskConfig;
 use steadfast_queue::metrics::{AdmissionMetrics, PoolMetrics};
 use steadfast_queue::pool::{PoolConfig, PoolQueue, PoolRuntimes, StartRate};
 use steadfast_queue::store::{JobStore, QueueSpec, StoreLimits, Submission};
 use steadfast_queue::{
-    Admission, EventHub, Failure, Finish, Handlers, JobContext, JobHandler, WorkerPool, run_upkeep,
+    Admission, EventHub, Failure, Finish, Handlers, JobContext, JobHandler, LeaseDesk, WorkerPool, run_upkeep,
 };
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -247,6 +248,21 @@ impl Inside {
             self.mutations.clone(),
             self.admission_metrics.clone(),
         )
+    }
+
+    /// A lease desk at work, for the given queues as pull queues.
+    pub(crate) fn desk(&self) -> Arc<LeaseDesk> {
+        let queues = self.given.queues.iter().map(|queue| QueueConfig {
+            spec: QueueSpec { name: queue.name.clone(), capacity_jobs: None, capacity_bytes: None },
+            mode: QueueMode::Pull,
+            kinds: None,
+        });
+        let admission = Arc::new(self.admission_for(queues.collect()));
+        let config =
+            LeaseDeskConfig { payload_bytes_max: 1_000, settle_rates: Arc::clone(&self.settle_rates) };
+        let desk = LeaseDesk::new(config, admission, Arc::clone(&self.hub), self.pool_metrics.clone());
+        self.tasks.spawn("lease desk", Arc::clone(&desk).run(self.phases.clone()));
+        desk
     }
 
     pub(crate) async fn submit(&self, job: NewJob) -> JobId {

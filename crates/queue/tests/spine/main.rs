@@ -6,6 +6,7 @@ mod attempts;
 mod faulty_store;
 mod given;
 mod hub;
+mod lease_desk;
 mod leases;
 mod order;
 mod slots;
