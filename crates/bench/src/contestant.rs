@@ -24,6 +24,7 @@ pub(crate) struct Contestant {
     pub(crate) name: String,
     kind: Kind,
     flags: Vec<(&'static str, String)>,
+    settings: Option<&'static str>,
     sync_delay: Option<Duration>,
     /// Another program than the place's.
     program: Option<PathBuf>,
@@ -39,7 +40,8 @@ impl Contestant {
     /// The ceiling.
     pub(crate) fn bare() -> Self {
         let name = "bare axum".to_owned();
-        Self { name, kind: Kind::Bare, flags: Vec::new(), sync_delay: None, program: None }
+        let (flags, settings) = (Vec::new(), None);
+        Self { name, kind: Kind::Bare, flags, settings, sync_delay: None, program: None }
     }
 
     /// Steadfast on `memory:`.
@@ -71,6 +73,11 @@ impl Contestant {
     pub(crate) fn flag(mut self, flag: &'static str, value: impl ToString) -> Self {
         self.flags.push((flag, value.to_string()));
         self
+    }
+
+    /// With this settings file.
+    pub(crate) fn settings(self, toml: &'static str) -> Self {
+        Self { settings: Some(toml), ..self }
     }
 
     /// With so much added to each sync.
@@ -109,6 +116,9 @@ impl Contestant {
         let mut given = given_server(self.program.as_ref().unwrap_or(&place.server)).store(keep.clone());
         for (flag, value) in &self.flags {
             given = given.flag(flag, value);
+        }
+        if let Some(toml) = self.settings {
+            given = given.settings(toml);
         }
         if let Some(delay) = self.sync_delay {
             for (name, value) in place.slow_sync.environment(delay) {

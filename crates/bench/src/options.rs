@@ -34,6 +34,8 @@ pub(crate) enum Scenarios {
     Submit,
     /// Whole cycles of jobs against submits alone, also with a slow disk (5 min)
     Cycle,
+    /// A full queue emptied by the server's own workers, and by remote ones (2 min)
+    Pull,
     /// One, two and ten times what the server can do (2 min)
     Overload,
     /// From SIGTERM to the end of the process, idle and busy (10 s)

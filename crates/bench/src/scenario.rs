@@ -11,6 +11,7 @@ mod latency;
 mod order;
 mod overload;
 mod postgres;
+mod pull;
 mod queue;
 mod replicas;
 mod start;
@@ -40,6 +41,7 @@ pub(crate) async fn run(scenarios: &Scenarios, options: &Options) -> Result<(), 
         Scenarios::All { size } => all(&bench, size.full, &mut findings).await,
         Scenarios::Submit => submit::measure(&bench, &mut findings).await,
         Scenarios::Cycle => cycle::measure(&bench, &mut findings).await,
+        Scenarios::Pull => pull::measure(&bench, &mut findings).await,
         Scenarios::Overload => overload::measure(&bench, &mut findings).await,
         Scenarios::Drain => drain::measure(&bench, &mut findings).await,
         Scenarios::Latency => latency::measure(&bench, &mut findings).await,
@@ -59,6 +61,7 @@ pub(crate) async fn run(scenarios: &Scenarios, options: &Options) -> Result<(), 
 async fn all(bench: &Bench<'_>, full: bool, findings: &mut Findings) -> Result<(), BenchError> {
     submit::measure(bench, findings).await?;
     cycle::measure(bench, findings).await?;
+    pull::measure(bench, findings).await?;
     overload::measure(bench, findings).await?;
     drain::measure(bench, findings).await?;
     latency::measure(bench, findings).await?;
