@@ -55,7 +55,10 @@ pub(crate) async fn lease(State(app): State<Arc<App>>, request: Request) -> Answ
     let order = services.desk.order(worker, queues, kinds, limit, lease)?;
 
     let line = (!wait.is_zero()).then(|| services.desk.line_up(&order));
-    let taken = services.desk.take(&order, place).await;
+    let taken = match &line {
+        Some(line) => line.look(place).await,
+        None => services.desk.take(&order, place).await,
+    };
     let mut leases = taken.map_err(|rejection| Refused::rejected(rejection, Repeat::Safe, true))?;
     let mut was_held = false;
     if let Some(line) = line

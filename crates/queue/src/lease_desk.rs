@@ -138,8 +138,8 @@ impl LeaseDesk {
         self.admission.run("lease", holding, |_| async move { shared.take(&order).await }).await
     }
 
-    /// Gets in line for what is ready later. From here on no job of this order becomes ready without a waiter hearing
-    /// of it; so whoever is to wait gets in line first, and looks with [`take`](Self::take) second.
+    /// Gets in line. From here on no job of this order becomes ready without the line hearing of it; so whoever is to
+    /// wait gets in line first, [looks](Waiter::look) second, and [waits](Waiter::wait) third.
     pub fn line_up<'a>(&'a self, order: &'a Order) -> Waiter<'a> {
         Waiter::new(self, order)
     }

@@ -16,7 +16,8 @@ use super::{LeaseDesk, Leases, Order};
 use crate::admission::Rejection;
 use crate::store::{Hint, JobStore};
 
-/// Those at the head of a line who may look at once. The others wait for their turn, so that they cost nothing.
+/// Those at the head of a line who may look at once. The others wait for their turn, so that they cost the store
+/// nothing.
 const TURNS: usize = 4;
 /// Claims at once of all who were woken: what many lines for one queue cost when it has a job.
 const CLAIMS_MAX: usize = 64;
@@ -48,6 +49,8 @@ pub struct Waiter<'a> {
     desk: &'a LeaseDesk,
     order: &'a Order,
     line: Arc<Line>,
+    /// Whether as many as may look are in line before it: what is ready is for them.
+    is_behind: bool,
 }
 
 /// A wake-up that was not made use of yet: it is passed on when its waiter goes.
@@ -112,7 +115,8 @@ impl Lines {
         }
     }
 
-    fn join(&self, work: &KindOfWork) -> Arc<Line> {
+    /// The line for this kind of work, and how many are in it already.
+    fn join(&self, work: &KindOfWork) -> (Arc<Line>, usize) {
         let mut table = self.table.lock();
         if table.is_empty() {
             self.first.notify_one();
@@ -122,7 +126,7 @@ impl Lines {
             waiters: 0,
         });
         entry.waiters += 1;
-        Arc::clone(&entry.line)
+        (Arc::clone(&entry.line), entry.waiters - 1)
     }
 
     fn leave(&self, work: &KindOfWork) {
@@ -138,31 +142,52 @@ impl Lines {
 
 impl<'a> Waiter<'a> {
     pub(super) fn new(desk: &'a LeaseDesk, order: &'a Order) -> Self {
-        Self { desk, order, line: desk.shared.lines.join(&order.kind_of_work) }
+        let (line, ahead) = desk.shared.lines.join(&order.kind_of_work);
+        Self { desk, order, line, is_behind: ahead >= TURNS }
+    }
+
+    /// What is ready now, unless enough others wait for the same: then it is theirs, or there is none.
+    pub async fn look(&self, holding: impl Send + 'static) -> Result<Leases, Rejection> {
+        if self.is_behind {
+            return Ok(self.none());
+        }
+        let leases = self.desk.take(self.order, holding).await?;
+        self.tell_of_more(&leases);
+        Ok(leases)
     }
 
     /// Waits for jobs, at most until `until` or until the server drains; none then.
     pub async fn wait(&self, until: Instant) -> Result<Leases, Rejection> {
         let lines = &self.desk.shared.lines;
-        let none = || Ok(Leases::none(self.desk.shared.hand_back.clone(), self.order.lease));
         // Nothing closes it: without a turn the time is over.
-        let Some(Ok(_turn)) = self.in_time(until, self.line.turns.acquire()).await else { return none() };
+        let Some(Ok(_turn)) = self.in_time(until, self.line.turns.acquire()).await else {
+            return Ok(self.none());
+        };
         while self.in_time(until, self.line.ready.notified()).await.is_some() {
             let mut woken = Woken { line: &self.line, used: false };
             let _claim = lines.claims.acquire().await;
             let leases = self.desk.take(self.order, ()).await;
             woken.used = true;
             let leases = leases?;
-            if leases.more {
-                // Two, so that many idle workers are soon at many jobs.
-                self.line.ready.notify_one();
-                self.line.ready.notify_one();
-            }
+            self.tell_of_more(&leases);
             if !leases.is_empty() {
                 return Ok(leases);
             }
         }
-        none()
+        Ok(self.none())
+    }
+
+    /// Wakes others where there may be more than was taken: two of them, so that many idle workers are soon at many
+    /// jobs.
+    fn tell_of_more(&self, leases: &Leases) {
+        if leases.more {
+            self.line.ready.notify_one();
+            self.line.ready.notify_one();
+        }
+    }
+
+    fn none(&self) -> Leases {
+        Leases::none(self.desk.shared.hand_back.clone(), self.order.lease)
     }
 
     /// What is waited for, if it comes in time. Never around a claim.

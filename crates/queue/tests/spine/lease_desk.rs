@@ -16,6 +16,8 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::given::{Inside, done, given, is_pending, json, kind, queue, runs, work, work_in};
 
 const LEASE: Duration = Duration::from_secs(60);
+/// Those at the head of a line who look.
+const TURNS: usize = 4;
 /// How often a line looks without a hint.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
@@ -33,7 +35,7 @@ async fn waits(desk: Arc<LeaseDesk>, max: usize, wait: Duration) -> (usize, Dura
     let began = Instant::now();
     let order = order(&desk, max);
     let line = desk.line_up(&order);
-    let mut leases = desk.take(&order, ()).await.unwrap();
+    let mut leases = line.look(()).await.unwrap();
     if leases.is_empty() {
         leases = line.wait(began + wait).await.unwrap();
     }
@@ -70,7 +72,7 @@ async fn a_job_wakes_one_of_a_thousand_that_wait_at_once() {
     let desk = inside.desk();
     let mut waiting = waiting(&desk, 1_000, 1).await;
     let (looks, began) = (inside.store.asked.lock().len(), Instant::now());
-    assert_eq!(looks, 1_000 + 1, "each looked, and the line when the store was listened to");
+    assert!(looks <= TURNS + 1, "{looks}: a few looked, and one when the store was listened to");
     inside.submit(work()).await;
     assert_eq!(waiting.join_next().await.unwrap().unwrap().0, 1);
     assert!(began.elapsed() < Duration::from_millis(10), "{:?}", began.elapsed());
@@ -94,6 +96,28 @@ async fn a_thousand_jobs_at_once_wake_as_many_as_they_are_for() {
     assert!(inside.store.asked.lock().len() <= looks + 110, "{}", inside.store.asked.lock().len());
 }
 
+/// Those who find enough before them do not look; those before them tell them of what is left.
+#[tokio::test(start_paused = true)]
+async fn workers_that_come_at_once_to_a_full_queue_have_it_at_once() {
+    let inside = inside().await;
+    let desk = inside.desk();
+    // Somebody waits for something else: the hints are heard already.
+    let worker = WorkerName::new("w").unwrap();
+    let other = desk.order(worker, Vec::new(), vec![kind("other")], 1, LEASE).unwrap();
+    let line = desk.line_up(&other);
+    let mut other = Box::pin(line.wait(Instant::now() + LEASE));
+    assert!(is_pending(other.as_mut()).await);
+    for _ in 0..100 {
+        inside.submit(work()).await;
+    }
+    assert!(is_pending(other.as_mut()).await);
+    *inside.store.claims_take.lock() = Duration::from_millis(1);
+    let began = Instant::now();
+    let taken = waiting(&desk, 100, 1).await.join_all().await;
+    assert!(taken.iter().all(|(jobs, _)| *jobs == 1));
+    assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lost_hint_costs_a_moment_and_waiting_costs_next_to_nothing() {
     let inside = inside().await;
@@ -111,7 +135,7 @@ async fn a_lost_hint_costs_a_moment_and_waiting_costs_next_to_nothing() {
     let nothing = waiting(&desk, 1_000, 1).await.join_all().await;
     assert!(nothing.iter().all(|(jobs, waited)| (*jobs, waited.as_secs()) == (0, 30)));
     let looks = inside.store.asked.lock().len() - looks;
-    assert!(looks <= 1_000 + 20, "{looks} looks of a thousand in half a minute");
+    assert!(looks <= TURNS + 20, "{looks} looks of a thousand in half a minute");
 }
 
 #[tokio::test(start_paused = true)]
@@ -275,7 +299,6 @@ async fn in_the_lame_duck_nothing_is_given_and_a_time_to_come_back_is_told() {
     let desk = inside.desk();
     assert_eq!(desk.directive(), Directive::Run);
     let waiting = waiting(&desk, 10, 1).await;
-    inside.drain_ends.send_replace(Some(Instant::now() + Duration::from_secs(30)));
     inside.sender.advance(Phase::LameDuck);
     let began = Instant::now();
     assert!(waiting.join_all().await.iter().all(|(jobs, _)| *jobs == 0));
@@ -283,7 +306,7 @@ async fn in_the_lame_duck_nothing_is_given_and_a_time_to_come_back_is_told() {
     assert_eq!(waits(Arc::clone(&desk), 1, LEASE).await.0, 0);
     assert_eq!(began.elapsed(), Duration::ZERO);
     let Directive::Quiet(back) = desk.directive() else { panic!("it drains") };
-    assert!((24.0..=38.0).contains(&back.as_secs_f64()), "{back:?}");
+    assert!((0.7..=1.3).contains(&back.as_secs_f64()), "{back:?}");
 }
 
 #[tokio::test(start_paused = true)]
