@@ -20,6 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use steadfast_domain::{Invalid, InvalidField, Job, KindName, RawJson, limits};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 pub(crate) use reports::Reports;
@@ -233,6 +234,16 @@ impl JobContext {
     /// round: `context.yield_if_stopped(&cursor)?`.
     pub fn yield_if_stopped<T: Serialize + ?Sized>(&self, checkpoint: &T) -> Result<(), Unfinished> {
         self.stop_reason().map_or(Ok(()), |_| Err(Unfinished::leaving(checkpoint)))
+    }
+
+    /// Runs `work` beside the handler and to its end, also when the handler's future is dropped: for what must
+    /// be cleared away even then, such as a process. An attempt that is cut off has ended when this has, too:
+    /// work that takes longer than a second makes a hand-back wait until this process is gone.
+    pub fn spawn_outliving<F>(&self, work: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        self.reports.spawn_outliving(work)
     }
 }
 

@@ -1,13 +1,15 @@
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use steadfast_domain::RawJson;
 use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 
 use super::CheckpointError;
 
-/// What an attempt tells its pool while it runs: the newest progress and at most one checkpoint that is not
-/// stored yet.
+/// What an attempt tells its pool while it runs: the newest progress, at most one checkpoint that is not
+/// stored yet, and what goes on when its handler is cut off.
 #[derive(Debug)]
 pub(crate) struct Reports {
     outbox: Mutex<Outbox>,
@@ -15,6 +17,8 @@ pub(crate) struct Reports {
     turn: tokio::sync::Mutex<()>,
     /// Wakes the pool for a checkpoint; progress waits for the pool's next round.
     wake: Arc<Notify>,
+    /// Made when it is needed: most attempts end with their handler.
+    outliving: OnceLock<TaskTracker>,
 }
 
 #[derive(Debug, Default)]
@@ -33,7 +37,8 @@ pub(crate) struct Checkpoint {
 
 impl Reports {
     pub(crate) fn new(wake: Arc<Notify>) -> Self {
-        Self { outbox: Mutex::default(), turn: tokio::sync::Mutex::default(), wake }
+        let (outbox, turn) = (Mutex::default(), tokio::sync::Mutex::default());
+        Self { outbox, turn, wake, outliving: OnceLock::new() }
     }
 
     /// Replaces the progress that has not been taken yet.
@@ -68,6 +73,22 @@ impl Reports {
 
     pub(crate) fn take_checkpoint(&self) -> Option<Checkpoint> {
         self.outbox.lock().checkpoint.take()
+    }
+
+    /// Runs `work` on the current runtime, as a part of the attempt that does not end with the handler.
+    pub(crate) fn spawn_outliving<F>(&self, work: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        self.outliving.get_or_init(TaskTracker::new).spawn(work)
+    }
+
+    /// Waits until all of that has ended. Called when the handler is gone, so that no more can begin.
+    pub(crate) async fn outlived(&self) {
+        if let Some(outliving) = self.outliving.get() {
+            outliving.close();
+            outliving.wait().await;
+        }
     }
 
     /// The attempt is over: checkpoints under way and later ones are answered as lost.

@@ -31,11 +31,8 @@ pub(super) async fn supervise(pool: Arc<Pool>, attempt: Arc<Attempt>) {
         Some(ended) => pool.decide(&attempt, ended).await,
         None => false,
     };
-    if !taken {
-        cut_off(&mut running).await;
-        if running.is_finished() {
-            pool.attempts.over(attempt.id);
-        }
+    if !taken && cut_off(&attempt, &mut running).await {
+        pool.attempts.over(attempt.id);
     }
     attempt.reports.close();
 }
@@ -65,7 +62,7 @@ async fn watch(attempt: &Attempt, running: &mut Running) -> Ended {
         }
         let now = Instant::now();
         if cut_off_at.is_some_and(|at| at <= now) {
-            cut_off(running).await;
+            cut_off(attempt, running).await;
             return Ended::CutOff;
         }
         if deadline <= now {
@@ -89,12 +86,16 @@ fn ended(attempt: &Attempt, joined: Result<Result<Finish, Failure>, JoinError>) 
     }
 }
 
-async fn cut_off(running: &mut Running) {
+/// Ends the handler, and waits a moment for that and for what outlives it. Whether all of it has ended.
+async fn cut_off(attempt: &Attempt, running: &mut Running) -> bool {
     running.abort();
-    if !running.is_finished() {
-        // Whether it ends in time is asked by `is_finished`.
-        let _ = tokio::time::timeout(END_WAIT, running).await;
-    }
+    let ends = async {
+        if !running.is_finished() {
+            let _ = running.await;
+        }
+        attempt.reports.outlived().await;
+    };
+    tokio::time::timeout(END_WAIT, ends).await.is_ok()
 }
 
 impl Pool {

@@ -11,6 +11,7 @@ use steadfast_queue::store::{ClaimLost, End, JobStore, Settlement};
 use steadfast_queue::{Finish, JobContext, JobHandler, StopReason};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::given::{Server, done, given, is_pending, json, runs, work};
 
@@ -120,6 +121,28 @@ async fn what_ignores_its_stop_is_handed_back_and_its_late_result_refused() {
     let claim = inside.store.claimed.lock()[0];
     let late = Settlement { id: claim, end: End::Completed { result: None } };
     assert_eq!(inside.store.settle(vec![late]).await.unwrap(), [Err(ClaimLost)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_is_cut_off_has_ended_when_what_outlives_its_handler_has() {
+    for (clears_for, ends) in [(Duration::from_millis(900), true), (Duration::from_millis(1_100), false)] {
+        let (server, id) = one_runs(runs(move |context: JobContext| async move {
+            let dropped = CancellationToken::new();
+            let _cut_off = dropped.clone().drop_guard();
+            context.spawn_outliving(async move {
+                dropped.cancelled().await;
+                tokio::time::sleep(clears_for).await;
+            });
+            std::future::pending().await
+        }))
+        .await;
+        server.sender.advance(Phase::Cancelling);
+        let Server { pool, inside } = server;
+        let report = pool.hand_back(in_5_seconds(), REST).await;
+        let named = if ends { &report.handed_back } else { &report.abandoned };
+        assert_eq!(*named, [id], "{clears_for:?}: {report:?}");
+        drop(inside);
+    }
 }
 
 #[tokio::test(start_paused = true)]
