@@ -15,6 +15,7 @@ mod commands;
 pub mod logging;
 mod open_files;
 mod program;
+mod programs;
 mod server;
 pub mod settings;
 mod shutdown;
@@ -25,6 +26,7 @@ mod wiring;
 mod work;
 
 pub use program::main;
+pub use programs::guard_if_asked;
 pub use server::{Server, StartError};
 pub use store::NoStore;
 

@@ -9,6 +9,7 @@ use prometheus::Registry;
 use crate::Server;
 use crate::commands::{self, Command, CommandLine, EXIT_FAILED, EXIT_USAGE, fail};
 use crate::logging::Logging;
+use crate::programs::guard_if_asked;
 use crate::settings::SettingsArgs;
 
 /// The program `steadfast`, with what `build` adds to its server: the same commands, flags, variables, settings
@@ -26,6 +27,7 @@ use crate::settings::SettingsArgs;
 /// }
 /// ```
 pub fn main(build: impl FnOnce(Server) -> Result<Server, Box<dyn Error>>) -> ExitCode {
+    guard_if_asked();
     #[cfg(feature = "failpoints")]
     let _failpoints = fail::FailScenario::setup();
 

@@ -24,7 +24,7 @@ use crate::signals::Signals;
 use crate::stop::{StopListener, Urgency};
 use crate::store::{NoStore, Opening};
 use crate::work::{Parts, Work};
-use crate::{open_files, store, wiring};
+use crate::{open_files, programs, store, wiring};
 
 /// How long each runtime may take to end when nothing is left to wait for: what blocks its thread even then
 /// is left behind.
@@ -67,6 +67,9 @@ pub enum StartError {
     /// The built-in kinds cannot be set up.
     #[error("the built-in job kinds: {0}")]
     Handlers(#[from] steadfast_handlers::BuildError),
+    /// The settings have programs, and there is no guard for them.
+    #[error("programs as jobs ([exec.*] settings): {0}")]
+    Programs(#[source] Box<dyn Error + Send + Sync>),
     /// There is no store.
     #[error("{0}")]
     Store(#[from] NoStore),
@@ -143,7 +146,8 @@ impl Server {
     async fn serve(self, runtimes: PoolRuntimes) -> Result<Drained, StartError> {
         let Self { loaded: Loaded { settings, budget, .. }, registry, handlers, hooks, store } = self;
         say_if_cut(&settings, &budget);
-        let other_files = EXTRA_CONNECTIONS + settings.concurrency;
+        let other_files =
+            EXTRA_CONNECTIONS + settings.concurrency * programs::files_per_attempt(&settings.programs);
         let connections_max = open_files::fit_connections(settings.connections_max, other_files);
 
         let signals = Signals::install().map_err(|error| StartError::System("listen to signals", error))?;
@@ -152,6 +156,9 @@ impl Server {
         let (stop_listener, stop) = StopListener::new(signals, drain_requests, ledger.clone());
         let mut listening = JoinSet::new();
         listening.spawn(stop_listener.run());
+
+        let tried = programs::try_guard(&settings.programs).await;
+        tried.map_err(|error| StartError::Programs(error.into()))?;
 
         let (phase_sender, phases) = phases();
         register_build_info(&registry)?;
@@ -163,7 +170,8 @@ impl Server {
         let queues = wiring::queues(&settings);
         let store_name = store.as_ref().map_or_else(|| settings.store.to_string(), |_| OWN_STORE.to_owned());
         let mut opening = begin_to_open(store, &settings, &queues, &registry)?;
-        let handlers = handlers(steadfast_handlers::builtin(wiring::http_kind(&settings))?);
+        let built_in = steadfast_handlers::builtin(wiring::http_kind(&settings))?;
+        let handlers = handlers(programs::add(built_in, &settings.programs));
         let opened = tokio::select! {
             biased;
             _ = stop.at_least(Urgency::LameDuck) => None,

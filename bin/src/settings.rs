@@ -13,6 +13,7 @@
 mod args;
 mod error;
 mod file;
+mod programs;
 mod queues;
 mod table;
 mod value;
@@ -30,6 +31,7 @@ use steadfast_store_postgres::PostgresUrl;
 pub use args::SettingsArgs;
 pub use error::SettingsError;
 use file::File;
+pub use programs::ProgramSettings;
 pub use queues::QueueSettings;
 pub use table::{SETTINGS, Setting};
 use value::NotAllowed;
@@ -88,6 +90,8 @@ pub struct Settings {
     pub log: String,
     /// Queues with limits of their own. The queue `default` exists without being named here.
     pub queues: Vec<QueueSettings>,
+    /// Programs that jobs may name.
+    pub programs: Vec<ProgramSettings>,
 }
 
 impl Default for Settings {
@@ -119,6 +123,7 @@ impl Default for Settings {
             log_format: None,
             log: "info".to_owned(),
             queues: Vec::new(),
+            programs: Vec::new(),
         }
     }
 }
@@ -176,7 +181,7 @@ impl Loaded {
             set.map_err(|not| SettingsError::not_allowed(name, not))?;
             sources.insert(setting.key, source);
         }
-        settings.queues = file.into_queues();
+        (settings.queues, settings.programs) = file.into_tables();
         let budget = Budget::plan(&settings.shutdown)?;
         Ok(Self { settings, budget, sources })
     }

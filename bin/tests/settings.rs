@@ -290,3 +290,53 @@ fn what_a_queue_may_not_say_is_named_with_what_it_may() {
         steadfast("check").file(&format!("[queues.a]\n{value}")).refuses_naming(&parts);
     }
 }
+
+#[test]
+fn programs_are_shown_as_they_may_be_written() {
+    let file = "[exec.resize]\ncommand = \"/bin/sh\"\narguments = [\"-c\", \"{{ w={w}\"]\n\
+                environment = { LANG = \"C.UTF-8\" }\ninherit = []\ndirectory = \"/tmp\"\n\
+                output_bytes_max = \"1KiB\"\ncompleted_codes = [0, 3]\npermanent_codes = [2]";
+    let printed = steadfast("check").file(file).prints();
+    let (_, program) = printed.split_once("[exec.resize]").unwrap();
+    assert_eq!(line(program, "command"), ["/bin/sh"]);
+    assert_eq!(line(program, "arguments"), ["[\"-c\",", "\"{{", "w={w}\"]"]);
+    assert_eq!(line(program, "environment"), ["{", "LANG", "=", "\"C.UTF-8\"", "}"]);
+    assert_eq!((line(program, "inherit"), line(program, "directory")), (vec!["[]"], vec!["/tmp"]));
+    assert_eq!(line(program, "output_bytes_max"), ["1KiB"]);
+    assert_eq!(line(program, "completed_codes"), ["[0,", "3]"]);
+    assert_eq!(line(program, "permanent_codes"), ["[2]"]);
+
+    let printed = steadfast("check").file("[exec.true]\ncommand = \"/bin/true\"").prints();
+    let (_, program) = printed.split_once("[exec.true]").unwrap();
+    assert_eq!((line(program, "inherit"), line(program, "directory")), (vec!["[\"PATH\"]"], vec!["/"]));
+    assert_eq!(line(program, "permanent_codes"), ["[64,", "65,", "100]"]);
+}
+
+#[test]
+fn what_a_program_may_not_say_is_named_with_what_it_may() {
+    const COMMAND: &str = "command = \"/bin/sh\"\n";
+    for (values, parts) in [
+        ("", ["exec.a.command in", "\"\"", "the absolute path of a file that may be executed"]),
+        ("command = \"sh\"", ["exec.a.command in", "\"sh\"", "absolute path"]),
+        ("command = \"/etc/passwd\"", ["exec.a.command in", "passwd", "may be executed"]),
+        ("command = \"/no/such\"", ["exec.a.command in", "/no/such", "may be executed"]),
+        ("directory = \"/no/such\"", ["exec.a.directory in", "/no/such", "absolute path of a directory"]),
+        ("arguments = \"x\"", ["exec.a.arguments in", "\"x\"", "a list of up to 100 texts"]),
+        ("arguments = [\"--{a}\"]", ["exec.a.arguments in", "--{a}", "no field names an option"]),
+        ("arguments = [\"{program}\"]", ["exec.a.arguments in", "{program}", "takes a field of the payload"]),
+        ("environment = { A = 1 }", ["exec.a.environment in", "A = 1", "a table of up to 100 variables"]),
+        (
+            "inherit = [\"STEADFAST_TOKEN\"]",
+            ["exec.a.inherit in", "STEADFAST_TOKEN", "none of them STEADFAST_*"],
+        ),
+        ("output_bytes_max = \"65KiB\"", ["exec.a.output_bytes_max in", "65KiB", "from 0 to 64KiB"]),
+        ("completed_codes = [256]", ["exec.a.completed_codes in", "[256]", "each from 0 to 255"]),
+        ("permanent_codes = 1", ["exec.a.permanent_codes in", "\"1\"", "a list of exit codes"]),
+        ("shell = true", ["exec.a.shell in", "no such setting", ""]),
+    ] {
+        let command = if values.is_empty() || values.starts_with("command") { "" } else { COMMAND };
+        steadfast("check").file(&format!("[exec.a]\n{command}{values}")).refuses_naming(&parts);
+    }
+    steadfast("check").file("[exec.A]").refuses_naming(&["exec.A in", "a-z"]);
+    steadfast("check").file("[exec]\na = 1").refuses_naming(&["exec.a in", "\"1\"", "a table"]);
+}

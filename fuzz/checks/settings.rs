@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use clap::{Args, Command, FromArgMatches};
 use tempfile::NamedTempFile;
 
-use super::server::settings::{Loaded, QueueSettings, SETTINGS, Setting, SettingsArgs};
+use super::server::settings::{Loaded, SETTINGS, Setting, SettingsArgs};
 
 /// Stands between the three sources: the file, then the environment (`NAME=value`), then flags, one a line.
 const NEXT_SOURCE: &str = "\n----\n";
@@ -56,7 +56,10 @@ fn assert_shown_again(loaded: &Loaded) {
     let set = SETTINGS.iter().filter(|setting| is_set(setting, setting.show(settings).as_str()));
     let shown: Vec<String> =
         set.map(|setting| format!("{}={}", setting.flag(), setting.show(settings))).collect();
-    let file = written(&settings.queues.iter().map(table).collect::<String>());
+    let queues = settings.queues.iter().map(|queue| table("queues", queue.name.as_str(), queue.shown()));
+    let programs = settings.programs.iter();
+    let programs = programs.map(|program| table("exec", program.0.name.as_str(), program.shown()));
+    let file = written(&queues.chain(programs).collect::<String>());
     let path = file.path().to_str().expect("the name of a temporary file is text");
     let words = ["steadfast", "--config", path].into_iter().chain(shown.iter().map(String::as_str));
     let flags = flags(words).expect("what is shown can be given as flags");
@@ -77,11 +80,21 @@ fn is_set(setting: &Setting, shown: &str) -> bool {
     shown != "unset" && !(setting.key == "log_format" && shown != "text" && shown != "json")
 }
 
-/// The queue's table as one may write it.
-fn table(queue: &QueueSettings) -> String {
-    let lines = queue.shown().filter(|(_, value)| value != "unset");
-    let lines: String = lines.map(|(key, value)| format!("{key} = {value:?}\n")).collect();
-    format!("[queues.\"{}\"]\n{lines}", queue.name)
+/// The table `name` in `section` as one may write it.
+fn table(section: &str, name: &str, shown: impl Iterator<Item = (&'static str, String)>) -> String {
+    let lines = shown.filter(|(_, value)| value != "unset");
+    let lines: String = lines.map(|(key, value)| format!("{key} = {}\n", quoted(&value))).collect();
+    format!("[{section}.\"{name}\"]\n{lines}")
+}
+
+/// A string as TOML has it.
+fn quoted(text: &str) -> String {
+    let quoted = text.chars().map(|char| match char {
+        '"' | '\\' => format!("\\{char}"),
+        control if control.is_control() => format!("\\u{:04x}", u32::from(control)),
+        plain => plain.to_string(),
+    });
+    format!("\"{}\"", quoted.collect::<String>())
 }
 
 fn flags<'a>(words: impl Iterator<Item = &'a str>) -> Option<SettingsArgs> {

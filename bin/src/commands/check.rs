@@ -18,7 +18,7 @@ pub(crate) fn run(flags: &SettingsArgs) -> u8 {
     }
 }
 
-/// The effective settings, the queues and the shutdown budget, for people.
+/// The effective settings, the queues, the programs and the shutdown budget, for people.
 struct Report<'a>(&'a Loaded);
 
 impl fmt::Display for Report<'_> {
@@ -31,6 +31,12 @@ impl fmt::Display for Report<'_> {
         for queue in &loaded.settings.queues {
             writeln!(f, "\n[queues.{}]", queue.name)?;
             for (key, value) in queue.shown() {
+                writeln!(f, "{key:<28} {value}")?;
+            }
+        }
+        for program in &loaded.settings.programs {
+            writeln!(f, "\n[exec.{}]", program.0.name)?;
+            for (key, value) in program.shown() {
                 writeln!(f, "{key:<28} {value}")?;
             }
         }

@@ -25,9 +25,9 @@ pub enum SettingsError {
         /// The key and its file.
         key: String,
     },
-    /// A queue's name in the file.
+    /// The name of a queue or a program in the file.
     #[error("{key}: {reason}")]
-    QueueName {
+    Name {
         /// The table and its file.
         key: String,
         /// What is wrong with it.

@@ -1,15 +1,18 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use steadfast_domain::QueueName;
+use steadfast_domain::{Invalid, ProgramName, QueueName};
 use toml::{Table, Value};
 
+use super::programs::{COMMAND, PROGRAMS_MAX, ProgramSettings};
 use super::queues::{KINDS, QUEUES_MAX, QueueSettings};
-use super::value::NotAllowed;
+use super::value::{NotAllowed, Slot};
 use super::{SETTINGS, SettingsError};
 
 /// The table whose keys are queues.
 const QUEUES: &str = "queues";
+/// The table whose keys are programs.
+const EXEC: &str = "exec";
 
 /// A settings file whose keys are all known. Values are kept as text and judged where they are used, as
 /// those of every source are.
@@ -18,6 +21,7 @@ pub(super) struct File {
     path: PathBuf,
     values: BTreeMap<&'static str, String>,
     queues: Vec<QueueSettings>,
+    programs: Vec<ProgramSettings>,
 }
 
 impl File {
@@ -35,6 +39,7 @@ impl File {
         for (key, value) in table {
             match value {
                 Value::Table(queues) if key == QUEUES => file.add_queues(queues)?,
+                Value::Table(programs) if key == EXEC => file.add_programs(programs)?,
                 Value::Table(section) => {
                     file.known_section(&key)?;
                     for (inner, value) in section {
@@ -57,8 +62,8 @@ impl File {
         format!("{key} in {}", self.path.display())
     }
 
-    pub(super) fn into_queues(self) -> Vec<QueueSettings> {
-        self.queues
+    pub(super) fn into_tables(self) -> (Vec<QueueSettings>, Vec<ProgramSettings>) {
+        (self.queues, self.programs)
     }
 
     /// Even an empty table is an error when no setting could stand in it.
@@ -79,44 +84,82 @@ impl File {
     }
 
     fn add_queues(&mut self, queues: Table) -> Result<(), SettingsError> {
-        if queues.len() > QUEUES_MAX {
-            let allowed = format!("at most {QUEUES_MAX} queues");
-            let not = NotAllowed { shown: queues.len().to_string(), allowed };
-            return Err(SettingsError::not_allowed(self.name(QUEUES), not));
-        }
-        for (name, table) in queues {
-            let key = format!("{QUEUES}.{name}");
-            let queue = QueueName::new(&name)
-                .map_err(|reason| SettingsError::QueueName { key: self.name(&key), reason })?;
-            let Value::Table(table) = table else {
-                let not = NotAllowed { shown: as_text(&table), allowed: "a table".to_owned() };
-                return Err(SettingsError::not_allowed(self.name(&key), not));
-            };
-            let queue = self.queue(QueueSettings::new(queue), &key, &table)?;
+        for (key, name, table) in self.named(QUEUES, queues, QUEUES_MAX, QueueName::new)? {
+            let mut queue = QueueSettings::new(name);
+            self.fill(&key, table, &mut queue, QueueSettings::slot)?;
+            if let Some(not) = queue.misplaced_kinds() {
+                return Err(SettingsError::not_allowed(self.name(&format!("{key}.{KINDS}")), not));
+            }
             self.queues.push(queue);
         }
         Ok(())
     }
 
-    fn queue(
+    fn add_programs(&mut self, programs: Table) -> Result<(), SettingsError> {
+        for (key, name, table) in self.named(EXEC, programs, PROGRAMS_MAX, ProgramName::new)? {
+            if !cfg!(target_os = "linux") {
+                let not = NotAllowed {
+                    shown: EXEC.to_owned(),
+                    allowed: "no such table: programs as jobs need Linux".to_owned(),
+                };
+                return Err(SettingsError::not_allowed(self.name(&key), not));
+            }
+            let mut program = ProgramSettings::new(name);
+            // A table without its command is refused as one with an empty one.
+            let command = table.get(COMMAND).cloned().unwrap_or_else(|| Value::from(""));
+            let table =
+                table.into_iter().filter(|(key, _)| key != COMMAND).chain([(COMMAND.to_owned(), command)]);
+            self.fill(&key, table, &mut program, ProgramSettings::slot)?;
+            self.programs.push(program);
+        }
+        Ok(())
+    }
+
+    /// The tables in `section`, each with its key in the file and its name.
+    fn named<N>(
         &self,
-        mut queue: QueueSettings,
+        section: &str,
+        tables: Table,
+        count_max: usize,
+        name: impl Fn(&str) -> Result<N, Invalid>,
+    ) -> Result<Vec<(String, N, Table)>, SettingsError> {
+        if tables.len() > count_max {
+            let not = NotAllowed {
+                shown: tables.len().to_string(),
+                allowed: format!("at most {count_max} tables"),
+            };
+            return Err(SettingsError::not_allowed(self.name(section), not));
+        }
+        let named = tables.into_iter().map(|(text, table)| {
+            let key = format!("{section}.{text}");
+            let name = name(&text).map_err(|reason| SettingsError::Name { key: self.name(&key), reason })?;
+            let Value::Table(table) = table else {
+                let not = NotAllowed { shown: as_text(&table), allowed: "a table".to_owned() };
+                return Err(SettingsError::not_allowed(self.name(&key), not));
+            };
+            Ok((key, name, table))
+        });
+        named.collect()
+    }
+
+    /// Reads the values of a table into their places.
+    fn fill<S>(
+        &self,
         table_key: &str,
-        table: &Table,
-    ) -> Result<QueueSettings, SettingsError> {
+        table: impl IntoIterator<Item = (String, Value)>,
+        settings: &mut S,
+        slot: impl for<'a> Fn(&'a mut S, &str) -> Option<Slot<'a>>,
+    ) -> Result<(), SettingsError> {
         for (key, value) in table {
             let name = self.name(&format!("{table_key}.{key}"));
-            match queue.slot(key) {
+            match slot(settings, &key) {
                 None => return Err(SettingsError::UnknownKey { key: name }),
                 Some(mut slot) => {
-                    slot.set(&as_text(value)).map_err(|not| SettingsError::not_allowed(name, not))?;
+                    slot.set(&as_text(&value)).map_err(|not| SettingsError::not_allowed(name, not))?;
                 }
             }
         }
-        if let Some(not) = queue.misplaced_kinds() {
-            return Err(SettingsError::not_allowed(self.name(&format!("{table_key}.{KINDS}")), not));
-        }
-        Ok(queue)
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! How one setting's value is written, read and shown, whichever source it comes from.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -7,12 +8,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use steadfast_domain::KindName;
+use steadfast_handlers::Argument;
 use steadfast_queue::admission::QueueMode;
 use steadfast_queue::pool::StartRate;
 use steadfast_store_postgres::PostgresUrl;
 use toml::Value;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
+
+use super::programs::{
+    TEXT_BYTES_MAX, TEXTS_MAX, parse_arguments, parse_command, parse_directory, parse_exit_codes,
+    parse_inherited, parse_variables, show_list, show_variables,
+};
 
 /// Where jobs live.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +53,12 @@ pub(super) enum Slot<'a> {
     Rate(&'a mut Option<StartRate>),
     Mode(&'a mut QueueMode),
     Kinds(&'a mut Option<Vec<KindName>>),
+    Command(&'a mut PathBuf),
+    Directory(&'a mut PathBuf),
+    Arguments(&'a mut Vec<Argument>),
+    Variables(&'a mut BTreeMap<String, String>),
+    Inherited(&'a mut Vec<String>),
+    ExitCodes(&'a mut Vec<u8>),
     LogFormat(&'a mut Option<LogFormat>),
     LogFilter(&'a mut String),
 }
@@ -100,6 +113,12 @@ impl Slot<'_> {
                 **place = QueueMode::ALL.into_iter().find(|mode| mode.as_str() == text)?;
             }
             Self::Kinds(place) => **place = Some(parse_kinds(text)?),
+            Self::Command(place) => **place = parse_command(text)?,
+            Self::Directory(place) => **place = parse_directory(text)?,
+            Self::Arguments(place) => **place = parse_arguments(text)?,
+            Self::Variables(place) => **place = parse_variables(text)?,
+            Self::Inherited(place) => **place = parse_inherited(text)?,
+            Self::ExitCodes(place) => **place = parse_exit_codes(text)?,
             Self::LogFormat(place) => {
                 **place = Some(match text {
                     "text" => LogFormat::Text,
@@ -128,6 +147,11 @@ impl Slot<'_> {
             Self::Rate(place) => place.map(show_rate),
             Self::Mode(place) => Some(place.as_str().to_owned()),
             Self::Kinds(place) => place.as_deref().map(show_kinds),
+            Self::Command(place) | Self::Directory(place) => Some(place.display().to_string()),
+            Self::Arguments(place) => Some(show_list(place.iter().map(Argument::to_string))),
+            Self::Variables(place) => Some(show_variables(place)),
+            Self::Inherited(place) => Some(show_list(place.iter().cloned())),
+            Self::ExitCodes(place) => Some(show_list(place.iter().copied())),
             Self::LogFormat(place) => {
                 return place.map_or("text on a terminal, else json", LogFormat::as_str).to_owned();
             }
@@ -166,6 +190,22 @@ impl Slot<'_> {
             Self::Kinds(_) => format!(
                 "a list of 1 to {KINDS_MAX} kinds such as [\"resize\", \"index\"], each of a-z, 0-9, '.', '_' and '-'"
             ),
+            Self::Command(_) => "the absolute path of a file that may be executed".to_owned(),
+            Self::Directory(_) => "the absolute path of a directory".to_owned(),
+            Self::Arguments(_) => format!(
+                "a list of up to {TEXTS_MAX} texts of up to {TEXT_BYTES_MAX} bytes, such as [\"--width={{width}}\", \
+                 \"{{file}}\"]: {{name}} takes a field of the payload, {{{{ and }}}} are braces, and no field names an \
+                 option"
+            ),
+            Self::Variables(_) => format!(
+                "a table of up to {TEXTS_MAX} variables with their values, such as {{ LANG = \"C.UTF-8\" }}, none of \
+                 them STEADFAST_*"
+            ),
+            Self::Inherited(_) => format!(
+                "a list of up to {TEXTS_MAX} names of variables, such as [\"PATH\", \"HOME\"], none of them \
+                 STEADFAST_*"
+            ),
+            Self::ExitCodes(_) => "a list of exit codes, each from 0 to 255, such as [0, 1]".to_owned(),
             Self::LogFormat(_) => "text or json".to_owned(),
             Self::LogFilter(_) => "a tracing filter, such as info or info,steadfast_api=debug".to_owned(),
         }

@@ -30,7 +30,9 @@ pub use error::{Invalid, InvalidField, pointer_token};
 pub use id::{BootId, Fence, JobId, JobIds, Version};
 pub use job::{Change, HISTORY_MAX, Job, JobError};
 pub use json::RawJson;
-pub use name::{IdempotencyToken, KindName, QueueName, Tenant, TraceParent, UniqueKey, WorkerName};
+pub use name::{
+    IdempotencyToken, KindName, ProgramName, QueueName, Tenant, TraceParent, UniqueKey, WorkerName,
+};
 pub use new_job::{AttemptTimeout, NewJob, Start};
 pub use priority::Priority;
 pub use retry::{Backoff, RetryPolicy};

@@ -65,6 +65,10 @@ checked_string!(
     WorkerName, "worker name", is_visible_ascii, KEY_ALLOWED
 );
 checked_string!(
+    /// A program that the settings name and jobs may run: 1 to 64 bytes of `[a-z0-9._-]`.
+    ProgramName, "program name", is_name, NAME_ALLOWED
+);
+checked_string!(
     /// At most one live job of a queue has this key: 1 to 255 bytes without control characters.
     UniqueKey, "unique_key",
     |text| (1..=limits::KEY_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control),

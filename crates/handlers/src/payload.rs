@@ -54,6 +54,16 @@ impl<'a> Fields<'a> {
         self.faults.push(InvalidField::new(format!("#/payload/{path}"), detail));
     }
 
+    /// Notes a fault of the payload as a whole.
+    pub(crate) fn fault_of_all(&mut self, detail: impl fmt::Display) {
+        self.faults.push(InvalidField::new("#/payload", detail));
+    }
+
+    /// Every fault noted, whatever fields are left.
+    pub(crate) fn into_faults(self) -> Vec<InvalidField> {
+        self.faults
+    }
+
     /// What was `read` of them, or every fault noted, with one more for each field that nobody took.
     /// `None` is for a required field that noted its own fault.
     pub(crate) fn finish<T>(mut self, read: Option<T>) -> Result<T, Vec<InvalidField>> {

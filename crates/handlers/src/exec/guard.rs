@@ -1,0 +1,179 @@
+//! The guard: a process that starts one program, and does not end before everything that came of it has.
+//!
+//! It is the child subreaper of its program: a descendant whose parent ends becomes the guard's child, whatever
+//! sessions and groups it has made itself. So the guard finds all of them among its own children, one generation
+//! after the other, and a child that was not waited for keeps its number: no other process can be met.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process, kill_process_group,
+    set_child_subreaper, wait, waitid, waitpid,
+};
+use tokio::io::AsyncReadExt;
+use tokio::signal::unix::{self, SignalKind, signal};
+
+use super::REPORT_FD;
+use super::control::{End, FILES, STOP, Word, receive_files};
+
+/// Orphans may come to the guard without a signal, when their parent was not its child.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Is the guard of the program that the arguments name, to its end; without one, only says that it could be.
+pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
+    let guarded = guard(arguments);
+    if let (Err(error), Ok(control)) = (&guarded, control()) {
+        say(&control, &Word::NotStarted(error.to_string()));
+    }
+    guarded
+}
+
+fn guard(mut arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
+    rustix::thread::set_name(c"exec-guard")?;
+    set_child_subreaper(Some(getpid()))?;
+    // Without these it could not keep its promise.
+    children()?;
+    let Some(program) = arguments.next() else {
+        return writeln!(control()?, "{}", Word::Ready);
+    };
+    // Before anything else is opened: the descriptor for reports gets a small number, and some shells know only
+    // those of one digit.
+    let files = receive_files(io::stdin())?;
+    let mut command = Command::new(program);
+    command.args(arguments);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(watch(control()?, command, files))
+}
+
+/// The socket to the server.
+fn control() -> io::Result<UnixStream> {
+    io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from)
+}
+
+/// From the program's start until nothing is left of it.
+async fn watch(control: UnixStream, command: Command, files: [OwnedFd; FILES]) -> io::Result<()> {
+    let mut deaths = signal(SignalKind::child())?;
+    let _deaf = ignore_signals()?;
+    control.set_nonblocking(true)?;
+    let mut heard = tokio::net::UnixStream::from_std(control.try_clone()?)?;
+    let program = start(command, files)?;
+    say(&control, &Word::Started(program.as_raw_nonzero().get()));
+    let mut byte = [0];
+    loop {
+        tokio::select! {
+            biased;
+            _ = deaths.recv() => {
+                if let Some(end) = end_of(program) {
+                    say(&control, &Word::Ended(end));
+                    break;
+                }
+                reap_others(program);
+            }
+            read = heard.read(&mut byte) => match read {
+                Ok(1) if byte[0] == STOP => stop(program),
+                // The server has nothing more to say, or is gone.
+                _ => break,
+            }
+        }
+    }
+    clear(program, &mut deaths).await;
+    Ok(())
+}
+
+/// What is sent to all processes of a terminal, a service or a container is for others: a guard ends after its
+/// program. Handlers, unlike ignored signals, are not passed on to the program.
+fn ignore_signals() -> io::Result<Vec<unix::Signal>> {
+    let kinds = [
+        SignalKind::hangup(),
+        SignalKind::interrupt(),
+        SignalKind::quit(),
+        SignalKind::terminate(),
+        SignalKind::user_defined1(),
+        SignalKind::user_defined2(),
+    ];
+    kinds.into_iter().map(signal).collect()
+}
+
+/// Starts the program in a process group of its own, of which it is the leader.
+fn start(mut command: Command, files: [OwnedFd; FILES]) -> io::Result<Pid> {
+    let [reports, stdin, stdout, stderr] = files;
+    fcntl_setfd(&reports, FdFlags::empty())?;
+    command.stdin(stdin).stdout(stdout).stderr(stderr);
+    command.env(REPORT_FD, reports.as_raw_fd().to_string()).process_group(0);
+    Ok(Pid::from_child(&command.spawn()?))
+}
+
+/// How the program ended, if it has; it is not waited for yet, and so keeps its number and its group's.
+fn end_of(program: Pid) -> Option<End> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let status = waitid(WaitId::Pid(program), options).ok()??;
+    status.exit_status().map(End::Code).or(status.terminating_signal().map(End::Signal))
+}
+
+/// Waits for orphans that have ended while the program goes on.
+fn reap_others(program: Pid) {
+    // Where the list cannot be read now, the next death or the end will do.
+    for child in children().unwrap_or_default() {
+        if child != program {
+            // Nothing happens to one that still runs.
+            let _ = waitpid(Some(child), WaitOptions::NOHANG);
+        }
+    }
+}
+
+/// Asks the program's group to end. One that is stopped could not hear it.
+fn stop(group: Pid) {
+    for signal in [Signal::TERM, Signal::CONT] {
+        // Fails when all of it has ended, which the guard is about to see.
+        let _ = kill_process_group(group, signal);
+    }
+}
+
+/// Kills what is left until there is nothing, however long that takes: no error is a reason to leave it alone.
+async fn clear(group: Pid, deaths: &mut unix::Signal) {
+    let _ = kill_process_group(group, Signal::KILL);
+    while !reap_all() {
+        for child in children().unwrap_or_default() {
+            let _ = kill_process(child, Signal::KILL);
+        }
+        tokio::select! {
+            _ = deaths.recv() => {}
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+/// Waits for all children that have ended. Whether none is left.
+fn reap_all() -> bool {
+    loop {
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some(_)) => {}
+            Err(Errno::CHILD) => return true,
+            _ => return false,
+        }
+    }
+}
+
+/// The children of this process. While they come and go some may be missing: who needs all looks again.
+fn children() -> io::Result<Vec<Pid>> {
+    let mut children = Vec::new();
+    for thread in fs::read_dir("/proc/self/task")? {
+        let listed = fs::read_to_string(thread?.path().join("children"))?;
+        let numbers = listed.split_ascii_whitespace().filter_map(|number| number.parse().ok());
+        children.extend(numbers.filter_map(Pid::from_raw));
+    }
+    Ok(children)
+}
+
+/// Nobody may be there to hear it any more.
+fn say(mut control: &UnixStream, word: &Word) {
+    let _ = writeln!(control, "{word}");
+}
