@@ -8,6 +8,15 @@ mod server {
     pub mod settings;
 }
 
+/// Of the job kinds only what the settings say of them, under the name by which the settings know it.
+#[allow(dead_code, unused_imports, reason = "the kinds use all of it")]
+#[path = "../../crates/handlers/src"]
+mod handlers {
+    pub mod program;
+}
+extern crate self as steadfast_handlers;
+pub use handlers::program::{Argument, Program};
+
 #[path = "../checks/settings.rs"]
 mod check;
 

@@ -5,6 +5,7 @@
 
 #[path = "../acting/mod.rs"]
 mod acting;
+mod documented;
 mod guards;
 mod processes;
 mod runs;

@@ -10,7 +10,7 @@ use steadfast_testkit::harness::{Keep, Server};
 use steadfast_wire::RetryRequest;
 use tokio::time::Instant;
 
-use crate::{Programs, assert_no_children, children, ended, job, submit, value};
+use crate::{Programs, assert_no_children, children, ended, job, run, submit, value};
 
 /// Ten minutes of work in five processes: in the program's group, in sessions of their own, and two whose parents have
 /// ended, one of them without the program's environment and files.
@@ -79,16 +79,21 @@ async fn a_program_that_has_stopped_itself_still_hears_that_it_is_to_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_runs_away_from_its_group_again_and_again_is_caught() {
-    // Each one makes a session of its own and ends as soon as there is the next.
-    let hopper = "told hops\nsetsid sh \"$0\" &\nexit";
-    let programs = Programs::new().script("hopper", "", hopper);
+    // Each one makes a session of its own, and ends as soon as there is the next: for ever, if it is not caught.
+    let hopper = "[ -e \"$0.end\" ] && exit\necho >> \"$0.hops\"\nsetsid sh \"$0\" &\nexit";
+    let programs = Programs::new().script("hopper", "", hopper).script("after", "", "exit");
+    let file = |name: &str| programs.dir.path().join(format!("hopper.sh.{name}"));
     let mut server = programs.given().start().await;
-    let client = server.client();
-    let done = crate::run(&server, &job("hopper", json!({}))).await;
-    assert_eq!(done.state, JobState::Completed, "{done:?}");
-    programs.assert_gone();
+    assert_eq!(run(&server, &job("hopper", json!({}))).await.state, JobState::Completed);
     assert_no_children(&mut server);
-    drop(client);
+    let hops = || std::fs::metadata(file("hops")).expect("it hopped").len();
+    let then = hops();
+    for _ in 0..5 {
+        assert_eq!(run(&server, &job("after", json!({}))).await.state, JobState::Completed);
+    }
+    let now = hops();
+    std::fs::write(file("end"), "").expect("a file");
+    assert_eq!(now, then, "it goes on");
     server.stop().await.expect_code(0);
 }
 
@@ -99,7 +104,7 @@ async fn a_program_that_is_late_leaves_nothing_and_has_timed_out() {
     let mut late = job("family", json!({}));
     late.timeout_ms = Some(1_000);
     late.retry = Some(RetryRequest { max_attempts: Some(1), ..RetryRequest::default() });
-    let dead = crate::run(&server, &late).await;
+    let dead = run(&server, &late).await;
     assert_eq!((dead.state, dead.errors[0].code.as_str()), (JobState::Dead, "timeout"), "{dead:?}");
     programs.assert_gone();
     server.stop().await.expect_code(0);

@@ -67,7 +67,7 @@ impl Reports {
         match read {
             None => {}
             Some(Ok(Line { progress, checkpoint })) => {
-                let too_large = progress.is_some_and(|progress| context.progress(progress).is_err());
+                let too_large = progress.is_some_and(|progress| context.progress(&progress).is_err());
                 self.ignored += u64::from(too_large);
                 if let Some(checkpoint) = checkpoint {
                     self.store(checkpoint, context).await;
@@ -91,8 +91,8 @@ impl Reports {
             self.ignored += 1;
             return;
         };
-        self.checkpoint = Some(checkpoint.clone());
-        if let Err(error) = context.checkpoint(checkpoint).await {
+        let newest = self.checkpoint.insert(checkpoint);
+        if let Err(error) = context.checkpoint(newest).await {
             // It goes with the attempt's end, if the program yields.
             tracing::debug!(job = %context.job().id, %error, "a program's checkpoint is not stored yet");
         }
