@@ -8,6 +8,33 @@
 //!            └─ settling ──ends of attempts, as many together as there are
 //! ```
 //!
+//! ```no_run
+//! use serde::Deserialize;
+//! use steadfast_client::worker::{Attempt, Failure, Finish, Worker, WorkerConfig};
+//! use steadfast_client::Client;
+//!
+//! #[derive(Deserialize)]
+//! struct Resize {
+//!     image: String,
+//!     width: u32,
+//! }
+//!
+//! async fn resize(attempt: Attempt) -> Result<Finish, Failure> {
+//!     let Resize { image, width } = attempt.payload()?;
+//!     // … the work, with a look at attempt.stop_reason() now and then …
+//! #   let _ = (image, width);
+//!     Ok(Finish::Completed(None))
+//! }
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = WorkerConfig { concurrency: 8, kinds: vec!["resize".into()], ..WorkerConfig::new("resizer-1") };
+//! let worker = Worker::new(Client::new("http://127.0.0.1:8080")?, config);
+//! let report = worker.run(resize, async { drop(tokio::signal::ctrl_c().await) }).await?;
+//! println!("{report:?}");
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! **Fencing.** A worker that could not renew a lease stops the attempt before the lease ends, since from then on
 //! another may run the job. Time counts from before a call was sent.
 
