@@ -31,11 +31,9 @@ pub fn main(build: impl FnOnce(Server) -> Result<Server, Box<dyn Error>>) -> Exi
     #[cfg(feature = "failpoints")]
     let _failpoints = fail::FailScenario::setup();
 
-    ExitCode::from(match CommandLine::parse().command() {
+    ExitCode::from(match CommandLine::parse().into_command() {
         Command::Serve(settings) => serve(&settings, build),
-        Command::Check(settings) => commands::check(&settings),
-        Command::Drain(args) => commands::drain(&args),
-        Command::Openapi => commands::openapi(),
+        Command::Other(command) => command.run(),
     })
 }
 

@@ -36,6 +36,7 @@ pub use queues::QueueSettings;
 pub use table::{SETTINGS, Setting};
 use value::NotAllowed;
 pub(crate) use value::log_filter;
+pub(crate) use value::parse_time;
 pub use value::{LogFormat, StoreUrl, show_time};
 
 /// What the server is told. [`SETTINGS`] says what each is for and what is allowed; the default is the

@@ -1,4 +1,4 @@
-//! The other commands beside the server, and two servers on one file.
+//! A drain by command, and two servers on one file. Every other command is in `cli`.
 #![allow(clippy::expect_used, reason = "a panic is how a test fails")]
 
 use std::process::Command;
@@ -63,16 +63,4 @@ async fn a_second_server_on_the_file_says_so_and_leaves_the_first_alone() {
     history.submit(&server.client(), "echo", &json!(1)).await.expect("the first goes on");
     until_all_ended(&server.client()).await;
     server.stop().await.expect_code(0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn check_prints_the_settings_and_the_budget() {
-    let exit = run(&["check", "--capacity", "77", "--kill-after", "90s"]).await.expect_code(0);
-    let shown = exit.stdout.text();
-    for part in ["capacity", "77", "kill_after", "90s", "graceful"] {
-        assert!(shown.contains(part), "{part:?} is missing:\n{shown}");
-    }
-    let exit = run(&["check", "--capacity", "many"]).await.expect_code(2);
-    let error = exit.stderr.text();
-    assert!(error.contains("capacity") && error.contains("many"), "{error}");
 }

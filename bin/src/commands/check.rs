@@ -1,21 +1,67 @@
 use std::fmt;
-use std::io::{self, Write};
+use std::time::Duration;
 
-use crate::settings::{Loaded, SETTINGS, SettingsArgs, show_time};
+use clap::Args;
+use serde_json::{Map, Value, json};
 use steadfast_lifecycle::KILL_MARGIN;
 
-use super::{EXIT_FAILED, EXIT_USAGE, fail, load};
+use super::failure::Failure;
+use super::load;
+use super::output::{self, Format, OutputArgs};
+use crate::settings::{Loaded, SETTINGS, Setting, SettingsArgs, show_time};
+
+const EXAMPLES: &str = "\
+It ends with 2 when a setting is wrong, and names it.
+
+Examples:
+  steadfast check --config steadfast.toml
+  steadfast check --kill-after 60s --output json | jq .shutdown_budget";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
 
 /// Validates the settings and prints what the server would run with.
-pub(crate) fn run(flags: &SettingsArgs) -> u8 {
-    let loaded = match load(flags) {
-        Ok(loaded) => loaded,
-        Err(error) => return fail(EXIT_USAGE, error),
-    };
-    match write!(io::stdout().lock(), "{}", Report(&loaded)) {
-        Ok(()) => 0,
-        Err(error) => fail(EXIT_FAILED, format_args!("cannot write to standard output: {error}")),
+pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
+    let loaded = load(&args.settings).map_err(Failure::usage)?;
+    match args.output.format() {
+        Format::Text => output::print(Report(&loaded)),
+        Format::Json => output::print_json(&document(&loaded)),
     }
+}
+
+/// The same for programs. Values are written as in the settings, times in milliseconds.
+fn document(loaded: &Loaded) -> Value {
+    let setting = |setting: &Setting| {
+        let value = setting.show(&loaded.settings);
+        (setting.key.to_owned(), json!({ "value": value, "source": loaded.source(setting).to_string() }))
+    };
+    let queues = loaded.settings.queues.iter().map(|queue| (queue.name.to_string(), table(queue.shown())));
+    let programs = loaded.settings.programs.iter();
+    let programs = programs.map(|program| (program.0.name.to_string(), table(program.shown())));
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let shares = loaded.budget.shares().map(|(phase, share)| (phase.as_str().to_owned(), ms(share).into()));
+    json!({
+        "settings": SETTINGS.iter().map(setting).collect::<Map<_, _>>(),
+        "queues": queues.collect::<Map<_, _>>(),
+        "exec": programs.collect::<Map<_, _>>(),
+        "shutdown_budget": {
+            "phases_ms": Map::from_iter(shares),
+            "total_ms": ms(loaded.budget.total()),
+            "with_margin_ms": ms(loaded.budget.total() + KILL_MARGIN),
+            "graceful_cut_ms": ms(loaded.budget.graceful_cut()),
+        },
+    })
+}
+
+/// One of the file's tables.
+fn table(shown: impl Iterator<Item = (&'static str, String)>) -> Value {
+    shown.map(|(key, value)| (key.to_owned(), Value::from(value))).collect::<Map<_, _>>().into()
 }
 
 /// The effective settings, the queues, the programs and the shutdown budget, for people.

@@ -1,44 +1,46 @@
-use std::error::Error as _;
 use std::time::Duration;
 
 use clap::Args;
-use steadfast_client::{Client, Error};
+use steadfast_client::{Client, Error, Repeat};
 
-use super::{EXIT_FAILED, EXIT_UNREACHABLE, EXIT_USAGE, fail};
+use super::failure::Failure;
+use super::human;
+use super::output::{self, Format};
+use super::session::{NO_PATIENCE, ServerArgs};
 
 /// How often a waiting `drain` looks whether the server is gone.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Asks a running server to drain, as SIGTERM does.
+const EXAMPLES: &str = "\
+It ends with 69 when no server answers.
+
+Examples:
+  steadfast drain
+  steadfast drain --wait --server http://127.0.0.1:8081";
+
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct DrainArgs {
-    /// The server's address
-    #[arg(long, env = "STEADFAST_SERVER", value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    server: String,
     /// End only when the server is gone
     #[arg(long)]
     wait: bool,
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
-pub(crate) fn run(args: &DrainArgs) -> u8 {
-    let client = match Client::new(&args.server) {
-        Ok(client) => client,
-        Err(error) => return fail(EXIT_USAGE, format_args!("--server: {error}")),
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(EXIT_FAILED, error),
-    };
-    runtime.block_on(async {
-        match client.drain().await {
-            Ok(_) if args.wait => {
-                gone(&client).await;
-                0
+pub(crate) fn run(args: &DrainArgs) -> Result<(), Failure> {
+    args.server.run(NO_PATIENCE, async |session| {
+        let drain = session.call(Repeat::Safe, || session.client.drain()).await?;
+        match session.format {
+            Format::Text => {
+                output::print(format_args!("the server drains; it was {}\n", human::clean(&drain.phase)))?
             }
-            Ok(_) => 0,
-            Err(error @ Error::Unreachable { .. }) => fail(EXIT_UNREACHABLE, with_causes(&error)),
-            Err(error) => fail(EXIT_FAILED, with_causes(&error)),
+            Format::Json => output::print_json(&drain)?,
         }
+        if args.wait {
+            gone(&session.client).await;
+        }
+        Ok(())
     })
 }
 
@@ -48,15 +50,4 @@ async fn gone(client: &Client) {
     while !matches!(client.health().await, Err(Error::Unreachable { .. })) {
         tokio::time::sleep(LOOK_EVERY).await;
     }
-}
-
-/// An error and what caused it, on one line.
-fn with_causes(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }

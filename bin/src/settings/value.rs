@@ -298,7 +298,8 @@ fn parse_size(text: &str) -> Option<u64> {
     parse_with_unit(&text, &SIZE_UNITS)
 }
 
-fn parse_time(text: &str) -> Option<Duration> {
+/// One number and one unit.
+pub(crate) fn parse_time(text: &str) -> Option<Duration> {
     parse_with_unit(text, &TIME_UNITS).map(Duration::from_millis)
 }
 

@@ -4,6 +4,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderName};
 use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use steadfast_domain::{IdempotencyToken, JobId, QueueName, Version};
 use steadfast_wire::{
     BatchAnswer, BatchRequest, Drain, Health, JobDocument, JobPage, QueueDocument, QueueList, Ready,
@@ -45,6 +46,12 @@ pub struct Submitted {
     pub replayed: bool,
 }
 
+/// A [`BatchRequest`] of texts.
+#[derive(Debug, Serialize)]
+struct Batch<'a> {
+    jobs: &'a [&'a RawValue],
+}
+
 impl Client {
     /// A client of the server at this address, such as `http://127.0.0.1:8080`. Nothing is sent yet. A
     /// proxy from the environment is not used.
@@ -78,6 +85,24 @@ impl Client {
     pub async fn submit_batch(
         &self,
         batch: &BatchRequest,
+        key: Option<&IdempotencyToken>,
+    ) -> Result<BatchAnswer, Error> {
+        self.submit_all(batch, key).await
+    }
+
+    /// The same with jobs that are JSON text already, each the document of a [`SubmitRequest`]. The same texts make
+    /// the same request, byte for byte, as a repeat under a key must be.
+    pub async fn submit_batch_of_texts(
+        &self,
+        jobs: &[&RawValue],
+        key: Option<&IdempotencyToken>,
+    ) -> Result<BatchAnswer, Error> {
+        self.submit_all(&Batch { jobs }, key).await
+    }
+
+    async fn submit_all(
+        &self,
+        batch: &impl Serialize,
         key: Option<&IdempotencyToken>,
     ) -> Result<BatchAnswer, Error> {
         let mut request = self.post("v1/jobs/batch", batch)?;

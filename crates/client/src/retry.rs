@@ -39,8 +39,9 @@ impl Default for RetryConfig {
     }
 }
 
-/// Sends failed calls again. Clones share one budget: of all their calls together at most a tenth are repeats,
-/// and ten more, so that a server in trouble does not get a multiple of its load from clients that mean well.
+/// Sends failed calls again. Clones share one budget: at most a tenth of all their calls are repeats, with ten in
+/// reserve and one every five seconds for who calls rarely, so that a server in trouble does not get a multiple of its
+/// load from clients that mean well.
 ///
 /// What is sent again is decided by [`Error::may_be_repeated`], when by the server's `retry_after` and full jitter.
 ///
@@ -100,32 +101,45 @@ impl Error {
 /// A token bucket, in tenths of a repeat.
 #[derive(Debug)]
 struct Budget {
-    tenths: u32,
+    tenths: f64,
+    counted: Instant,
 }
 
 /// What a repeat costs.
-const REPEAT_TENTHS: u32 = 10;
+const REPEAT_TENTHS: f64 = 10.0;
 /// What a call brings in.
-const CALL_TENTHS: u32 = 1;
+const CALL_TENTHS: f64 = 1.0;
+/// What a second brings in: who calls rarely may still wait for a server, a repeat every five seconds.
+const SECOND_TENTHS: f64 = 2.0;
 /// What there is at first and at most: ten repeats.
-const RESERVE_TENTHS: u32 = 10 * REPEAT_TENTHS;
+const RESERVE_TENTHS: f64 = 10.0 * REPEAT_TENTHS;
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { tenths: RESERVE_TENTHS }
+        Self { tenths: RESERVE_TENTHS, counted: Instant::now() }
     }
 }
 
 impl Budget {
+    /// Counts a call.
     fn earn(&mut self) {
-        self.tenths = (self.tenths + CALL_TENTHS).min(RESERVE_TENTHS);
+        self.add(CALL_TENTHS);
     }
 
     /// Takes a repeat out, if there is one.
     fn spend(&mut self) -> bool {
-        let left = self.tenths.checked_sub(REPEAT_TENTHS);
-        self.tenths = left.unwrap_or(self.tenths);
-        left.is_some()
+        let now = Instant::now();
+        let passed = now - std::mem::replace(&mut self.counted, now);
+        self.add(SECOND_TENTHS * passed.as_secs_f64());
+        let enough = self.tenths >= REPEAT_TENTHS;
+        if enough {
+            self.tenths -= REPEAT_TENTHS;
+        }
+        enough
+    }
+
+    fn add(&mut self, tenths: f64) {
+        self.tenths = (self.tenths + tenths).min(RESERVE_TENTHS);
     }
 }
 
@@ -199,10 +213,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn at_most_a_tenth_of_all_calls_are_repeats_and_ten_more() {
-        let (retries, tries) = (Retries::new(CONFIG), Cell::new(0));
+        // Waits that take no time: what time brings in is not looked at here.
+        let config = RetryConfig { first_wait: Duration::ZERO, ..CONFIG };
+        let (retries, tries) = (Retries::new(config), Cell::new(0));
         let failing = || async {
             tries.set(tries.get() + 1);
-            Err::<(), _>(full(50))
+            Err::<(), _>(full(0))
         };
         // Clones share the budget.
         retries.clone().run(Repeat::Safe, failing).await.unwrap_err();
@@ -217,6 +233,18 @@ mod tests {
         tries.set(0);
         retries.run(Repeat::Safe, failing).await.unwrap_err();
         assert_eq!(tries.get(), 11, "a long time of peace saves no more than the reserve");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_single_call_may_be_repeated_for_as_long_as_it_has_time() {
+        let config = RetryConfig { wait_max: Duration::from_secs(10), ..CONFIG };
+        let (retries, began, tries) = (Retries::new(config), Instant::now(), Cell::new(0_u32));
+        let answer = retries.run(Repeat::Safe, || async {
+            tries.set(tries.get() + 1);
+            if began.elapsed() < Duration::from_secs(590) { Err(full(5_000)) } else { Ok(()) }
+        });
+        answer.await.unwrap();
+        assert!((40..=120).contains(&tries.get()), "{tries:?}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod log;
 mod process;
+mod terminal;
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;

@@ -27,6 +27,22 @@ impl Log {
         (log, reader)
     }
 
+    /// The same for a terminal's screen, where what is written need not be a line to be seen.
+    pub(super) fn follow_screen(mut screen: impl Read + Send + 'static) -> (Self, JoinHandle<()>) {
+        let log = Self::default();
+        let lines = Arc::clone(&log.lines);
+        lines.lock().push(String::new());
+        let reader = std::thread::spawn(move || {
+            let mut piece = [0; 4096];
+            // It ends with an error once nobody holds the terminal.
+            while let Ok(bytes @ 1..) = screen.read(&mut piece) {
+                let text = String::from_utf8_lossy(&piece[..bytes]).replace("\r\n", "\n");
+                lines.lock()[0].push_str(&text);
+            }
+        });
+        (log, reader)
+    }
+
     /// Everything written so far.
     pub fn text(&self) -> String {
         self.lines.lock().join("\n")

@@ -8,7 +8,7 @@ use serde_json::Value;
 use steadfast_domain::JobId;
 use tokio::time::Instant;
 
-use super::Log;
+use super::{Log, terminal};
 use crate::eventually::within;
 
 /// How a process ended.
@@ -94,6 +94,21 @@ impl Process {
     pub fn start_in_a_group(mut command: Command) -> Self {
         command.process_group(0);
         Self::start(command)
+    }
+
+    /// The same at a terminal of 120 columns. What it writes there, to either output, is in `stdout`.
+    ///
+    /// # Panics
+    /// When it cannot be started, or there is no terminal.
+    pub fn start_on_terminal(mut command: Command) -> Self {
+        let (screen, terminal) = terminal::open();
+        let copy = || terminal.try_clone().expect("a terminal can be opened again");
+        command.stdin(copy()).stdout(copy()).stderr(copy());
+        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        // The screen ends when nobody holds the terminal any more: the command does, too.
+        drop((command, terminal));
+        let (stdout, reader) = Log::follow_screen(screen);
+        Self { child, stdout, stderr: Log::default(), readers: vec![reader] }
     }
 
     /// What it has written to standard output.

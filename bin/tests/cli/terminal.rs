@@ -1,0 +1,76 @@
+use std::net::SocketAddr;
+
+use steadfast_testkit::eventually;
+use steadfast_testkit::gate::Gate;
+use steadfast_testkit::harness::{Keep, Process};
+
+use crate::given::{ENDS_WITHIN, command, document, id, server};
+
+/// Starts a command line at a terminal.
+fn at_terminal(server: SocketAddr, line: &str) -> Process {
+    let mut command = command(server, line.split(' '));
+    command.env("TERM", "xterm");
+    Process::start_on_terminal(command)
+}
+
+/// What a command line shows at a terminal.
+async fn screen(server: SocketAddr, line: &str) -> String {
+    let exit = at_terminal(server, line).exit_within(ENDS_WITHIN).await.expect("it ends");
+    exit.expect_code(0).stdout.text()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_a_terminal_every_command_prints_for_people() {
+    let server = server().store(Keep::Memory).start().await;
+    let at = server.address();
+    let job = id(&document(at, "submit echo --delay 1h").await);
+    assert!(screen(at, "submit echo").await.contains("accepted: "));
+    assert!(screen(at, "list").await.starts_with("ID  "));
+    assert!(screen(at, "queues").await.starts_with("NAME  "));
+    assert!(screen(at, &format!("get {job}")).await.starts_with("id               "));
+    assert!(screen(at, &format!("cancel {job}")).await.starts_with("job "));
+    assert!(screen(at, &format!("retry {job}")).await.starts_with("job "));
+    assert!(screen(at, "check").await.contains("shutdown budget"));
+    assert!(screen(at, "list --output json").await.starts_with("{\"id\":"));
+    assert!(screen(at, "drain").await.starts_with("the server drains"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bar_shows_how_far_a_job_is() {
+    let gate = Gate::closed().await;
+    let server = server().store(Keep::Memory).start().await;
+    let at = server.address();
+    let mut waiting = at_terminal(at, "submit sleep {\"ms\":1200} --wait");
+    let exit = waiting.exit_within(ENDS_WITHIN).await.expect("it ends").expect_code(0);
+    let shown = exit.stdout.text();
+    assert!(shown.contains("processing, attempt 1") && shown.contains("[============"), "{shown}");
+    assert!(shown.contains("state            completed"), "{shown}");
+
+    let job = id(&document(at, &format!("submit http {}", gate.payload())).await);
+    gate.until_held(1).await;
+    let mut watching = at_terminal(at, &format!("watch {job}"));
+    gate.open();
+    let exit = watching.exit_within(ENDS_WITHIN).await.expect("it ends").expect_code(0);
+    assert!(exit.stdout.text().contains(" completed"), "{}", exit.output());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bar_shows_how_many_jobs_of_a_file_are_accepted() {
+    let server = server().store(Keep::Memory).capacity(150).start().await;
+    let at = server.address();
+    document(at, "queues pause default").await;
+    let file = server.dir().join("jobs.ndjson");
+    std::fs::write(&file, "{\"kind\":\"echo\"}\n".repeat(400)).expect("a file");
+    let mut submitting = at_terminal(at, &format!("submit --file {} --wait", file.display()));
+    eventually("the bar says what it waits for", async || {
+        submitting.stdout().text().contains("the queue is full").then_some(())
+    })
+    .await;
+    assert!(submitting.is_running());
+    document(at, "queues resume default").await;
+    let exit = submitting.exit_within(ENDS_WITHIN).await.expect("it ends").expect_code(0);
+    let shown = exit.stdout.text();
+    for part in ["/400 jobs accepted", "jobs ended", "400 jobs of ", "ended: 400 completed, 0 dead"] {
+        assert!(shown.contains(part), "{part:?} is missing in:\n{shown}");
+    }
+}
