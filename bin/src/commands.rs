@@ -3,6 +3,7 @@
 mod cancel;
 mod check;
 mod completions;
+mod demo;
 mod drain;
 mod failure;
 mod get;
@@ -80,6 +81,8 @@ pub(crate) enum OtherCommand {
     Drain(drain::DrainArgs),
     /// Validate the settings and print them with the shutdown budget
     Check(check::CheckArgs),
+    /// Show on a server of its own that a flood and a stop lose nothing
+    Demo(demo::DemoArgs),
     /// Print the OpenAPI document of the HTTP API
     Openapi,
     /// Print a script that completes command lines
@@ -108,6 +111,7 @@ impl OtherCommand {
             Self::Queues(args) => queues::run(args),
             Self::Drain(args) => drain::run(args),
             Self::Check(args) => check::run(args),
+            Self::Demo(args) => demo::run(args),
             Self::Openapi => openapi::run(),
             Self::Completions(args) => completions::run(args),
             Self::Man(args) => man::run(args),
