@@ -36,6 +36,37 @@ const POOL_THREADS: usize = 1;
 const OWN_STORE: &str = "the program's own";
 
 /// A server to be.
+///
+/// ```no_run
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use steadfast::lifecycle::Hooks;
+/// use steadfast::queue::{JobContext, MemoryStore, TypedHandler, Unfinished};
+///
+/// struct Double;
+///
+/// impl TypedHandler for Double {
+///     const KIND: &'static str = "double";
+///     type Payload = u32;
+///     type Output = u64;
+///
+///     async fn run(&self, n: u32, _context: JobContext) -> Result<u64, Unfinished> {
+///         Ok(2 * u64::from(n))
+///     }
+/// }
+///
+/// fn main() -> std::process::ExitCode {
+///     steadfast::main(|server| {
+///         let mut hooks = Hooks::new();
+///         hooks.post.add("say goodbye", Duration::from_secs(1), async { Ok(()) });
+///         Ok(server
+///             .handlers(|built_in| built_in.with_typed(Double))
+///             .hooks(hooks)
+///             .store(|limits| Ok(Arc::new(MemoryStore::new(limits)))))
+///     })
+/// }
+/// ```
 pub struct Server {
     loaded: Loaded,
     registry: Registry,
@@ -103,7 +134,8 @@ impl Server {
     }
 
     /// A store in place of the one the settings name. `open` is called once, with the limits of the settings, on a
-    /// thread of its own while the server answers already; it may block, and is inside a runtime's context.
+    /// thread of its own while the server answers already; it may block, and is inside a runtime's context. An error
+    /// ends the server with [`NoStore::Own`].
     pub fn store(
         self,
         open: impl FnOnce(StoreLimits) -> Result<Arc<dyn JobStore>, Box<dyn Error + Send + Sync>> + Send + 'static,
