@@ -14,7 +14,8 @@ pub(crate) enum Fate {
     Closed,
 }
 
-/// Passes the first request on and keeps its answer to itself. Everything after that it passes both ways.
+/// Passes the first requests and their answers, passes one more on and keeps its answer to itself. Everything after
+/// that it passes both ways.
 pub(crate) struct LossyProxy {
     address: SocketAddr,
     answered: watch::Receiver<bool>,
@@ -22,7 +23,7 @@ pub(crate) struct LossyProxy {
 }
 
 impl LossyProxy {
-    pub(crate) async fn to(server: SocketAddr, fate: Fate) -> Self {
+    pub(crate) async fn to(server: SocketAddr, answers: usize, fate: Fate) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let (tell, answered) = watch::channel(false);
@@ -30,6 +31,10 @@ impl LossyProxy {
         serving.spawn(async move {
             let (mut first, _) = listener.accept().await.expect("a client");
             let mut to = TcpStream::connect(server).await.expect("the server");
+            for _ in 0..answers {
+                to.write_all(&message(&mut first).await).await.expect("the server reads");
+                first.write_all(&message(&mut to).await).await.expect("the client reads");
+            }
             to.write_all(&message(&mut first).await).await.expect("the server reads");
             message(&mut to).await;
             let held = (fate == Fate::Held).then_some(first);
@@ -48,7 +53,7 @@ impl LossyProxy {
         self.address
     }
 
-    /// Waits until the server has answered the first request.
+    /// Waits until the server has given the answer that is lost.
     pub(crate) async fn until_answered(&self) {
         self.answered.clone().wait_for(|answered| *answered).await.expect("the proxy serves");
     }
