@@ -79,8 +79,11 @@ async fn a_line_that_the_server_refuses_is_found_and_what_precedes_it_accepted()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_has_changed_or_goes_elsewhere_is_not_gone_on_with() {
-    let (server, other) = (server().start().await, crate::given::server().store(Keep::Memory).start().await);
+    let (server, other) = (server().start().await, server().store(Keep::Memory).start().await);
     let path = file(&server, "jobs.ndjson", ECHO.repeat(3));
+    // A server that was never reached has no part in it.
+    let nowhere = format!("submit --file {} --retry-for 0s", path.display());
+    run(SocketAddr::from(([127, 0, 0, 1], 1)), &nowhere).await.expect_code(69);
     submit(server.address(), &path).await.expect_code(0);
     let elsewhere = submit(other.address(), &path).await;
     assert_refused(elsewhere, 2, &["was submitted to", "--journal"]);
@@ -135,7 +138,7 @@ async fn two_at_once_are_one() {
     let path = file(&server, "jobs.ndjson", ECHO.repeat(300));
     let mut first = Process::start(command(at, ["submit", "--file", &path.display().to_string()]));
     eventually("the queue is full", async || (stored(&server).await == 100).then_some(())).await;
-    assert_refused(submit(at, &path).await, 2, &["another process is submitting this file"]);
+    assert_refused(submit(at, &path).await, 1, &["another process is submitting this file"]);
     document(at, "queues resume default").await;
     first.exit_within(ENDS_WITHIN).await.expect("there is room").expect_code(0);
     assert_eq!(stored(&server).await, 300);

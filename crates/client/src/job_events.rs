@@ -6,13 +6,15 @@ use steadfast_domain::{JobId, RawJson, Version};
 use steadfast_wire::{JobDocument, ProcessingEvent, ProgressEvent, StateEvent};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::backoff::Backoff;
 use crate::sse::{Event, Reader};
 use crate::{Client, Error};
 
 /// A server sends at least a comment every 15 s: one that has said nothing for so long is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(45);
-/// How long to stay away from a server that did not say how long.
+/// The longest to stay away from a server that did not say how long, the first time and at most.
 const RECONNECT_AFTER: Duration = Duration::from_secs(1);
+const RECONNECT_AFTER_MAX: Duration = Duration::from_secs(5);
 
 /// One thing that happened to a followed job.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,7 +42,9 @@ pub struct JobEvents {
     open: Option<Open>,
     /// Not before then is the server asked again.
     open_at: Instant,
-    reconnect_after: Duration,
+    /// How long the server asked to stay away.
+    asked: Option<Duration>,
+    backoff: Backoff,
     ended: bool,
 }
 
@@ -53,7 +57,8 @@ struct Open {
 impl JobEvents {
     pub(crate) fn new(client: Client, id: JobId, seen: Option<Version>) -> Self {
         let (open, open_at) = (None, Instant::now());
-        Self { client, id, seen, open, open_at, reconnect_after: RECONNECT_AFTER, ended: false }
+        let backoff = Backoff::new(RECONNECT_AFTER, RECONNECT_AFTER_MAX);
+        Self { client, id, seen, open, open_at, asked: None, backoff, ended: false }
     }
 
     /// The version of the last durable change that was seen: what another client could go on after.
@@ -70,6 +75,7 @@ impl JobEvents {
                 continue;
             };
             if let Some(event) = open.reader.next() {
+                self.backoff.reset();
                 if let Some(event) = self.understand(event)? {
                     return Ok(Some(event));
                 }
@@ -100,12 +106,12 @@ impl JobEvents {
 
     fn disconnect(&mut self) {
         self.open = None;
-        self.open_at = Instant::now() + self.reconnect_after;
+        self.open_at = Instant::now() + self.backoff.next(rand::random(), self.asked);
     }
 
     fn understand(&mut self, event: Event) -> Result<Option<JobEvent>, Error> {
         if let Some(retry) = event.retry {
-            self.reconnect_after = Duration::from_millis(retry);
+            self.asked = Some(Duration::from_millis(retry));
         }
         let version = event.id.as_deref().and_then(|id| id.parse().ok()).map(Version);
         let understood = match event.name.as_str() {

@@ -141,6 +141,9 @@ pub(super) fn unreadable(path: &Path, error: impl Display) -> Failure {
 
 impl From<JournalError> for Failure {
     fn from(error: JournalError) -> Self {
-        Self::usage(error)
+        match error {
+            JournalError::Foreign(_) => Self::usage(error),
+            JournalError::Io { .. } | JournalError::Held(_) => Self::failed(error),
+        }
     }
 }

@@ -82,16 +82,26 @@ impl Journal {
         })?;
         let path = path.to_owned();
         match read(&file).map_err(failed)? {
-            Found::Nothing => {
-                let (run, progress) = (Run::new(server), Progress::default());
-                let mut journal = Self { path, file, run, progress };
-                journal.append(&journal.run.clone())?;
-                sync_directory(&journal.path).map_err(failed)?;
-                Ok(journal)
+            // Begun for another server, and nothing can have come of it.
+            Found::Journal(run, Progress { accepted: 0, sending: 0, .. }) if run.server != server => {
+                file.set_len(0).map_err(failed)?;
+                Self::begin(path, file, server)
             }
             Found::Journal(run, progress) => Ok(Self { path, file, run, progress }),
+            Found::Nothing => Self::begin(path, file, server),
             Found::Foreign => Err(JournalError::Foreign(path)),
         }
+    }
+
+    /// Writes the first line of an empty file.
+    fn begin(path: PathBuf, mut file: File, server: &str) -> Result<Self, JournalError> {
+        file.rewind().map_err(|source| JournalError::Io { path: path.clone(), source })?;
+        let (run, progress) = (Run::new(server), Progress::default());
+        let mut journal = Self { path, file, run, progress };
+        journal.append(&journal.run.clone())?;
+        sync_directory(&journal.path)
+            .map_err(|source| JournalError::Io { path: journal.path.clone(), source })?;
+        Ok(journal)
     }
 
     /// Where it is.
@@ -192,6 +202,22 @@ mod tests {
             drop(journal);
             assert_eq!(Journal::open(&path, SERVER).unwrap().progress, progress(100, 7), "{cut}");
         }
+    }
+
+    #[test]
+    fn only_what_was_sent_belongs_to_a_server() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("jobs.steadfast");
+        let other = "http://127.0.0.1:9090";
+        let mut journal = Journal::open(&path, SERVER).unwrap();
+        journal.note(progress(0, 100)).unwrap();
+        journal.note(progress(0, 0)).unwrap();
+        drop(journal);
+        let mut journal = Journal::open(&path, other).unwrap();
+        assert_eq!((journal.run.server.as_str(), &journal.progress), (other, &progress(0, 0)));
+        journal.note(progress(0, 100)).unwrap();
+        drop(journal);
+        assert_eq!(Journal::open(&path, SERVER).unwrap().run.server, other);
     }
 
     #[test]
