@@ -30,7 +30,7 @@ use crate::settings::{Loaded, SettingsArgs, SettingsError};
 pub(crate) use failure::{EXIT_FAILED, EXIT_USAGE, fail};
 
 const AFTER_HELP: &str = "\
-Commands that speak to a server take its address from --server or STEADFAST_SERVER and a bearer token from
+Commands that speak to a server take its address from --server or STEADFAST_SERVER and a bearer token from \
 STEADFAST_TOKEN. They print text on a terminal and else JSON, one document a line.
 
 Exit codes: 0 done, 1 refused or not completed, 2 usage, 69 no server answers.

@@ -27,9 +27,9 @@ use super::{get, watch};
 const EXAMPLES: &str = "\
 A job is submitted under an idempotency key, a new one unless it is given, and so repeated without harm.
 
-With --file each line is one job as POST /v1/jobs takes it. All lines are checked before the first is sent. A
-full queue is waited for as long as it takes. Interrupted, killed or refused, run it again: what was accepted is
-noted in FILE.steadfast and not sent twice, also when all was accepted; remove that to submit the file anew.
+With --file each line is one job as POST /v1/jobs takes it. All lines are checked before the first is sent. A \
+full queue is waited for as long as it takes. Interrupted, killed or refused, run it again: what was accepted is \
+noted in FILE.steadfast and not sent twice, also when all was accepted; remove that to submit the file anew. \
 Standard input cannot be read again, and is not noted.
 
 Examples:

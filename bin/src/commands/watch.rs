@@ -13,7 +13,7 @@ use super::progress::Bar;
 use super::session::{LONG_PATIENCE, ServerArgs, Session};
 
 const EXAMPLES: &str = "\
-It ends with 0 when the job has completed, with 1 when it has ended otherwise. It goes on when its
+It ends with 0 when the job has completed, with 1 when it has ended otherwise. It goes on when its \
 connection or its server goes and comes back. A handler that reports {\"done\":3,\"total\":10} moves the bar.
 
 Examples:
