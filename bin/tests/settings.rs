@@ -47,10 +47,10 @@ impl Run {
         self.command.output().unwrap()
     }
 
-    /// What a good run printed.
+    /// What a good `check` printed, as people read it.
     #[track_caller]
     fn prints(self) -> String {
-        let output = self.output();
+        let output = self.flag("--output", "text").output();
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }

@@ -7,6 +7,7 @@
 mod acting;
 mod documented;
 mod guards;
+mod leases;
 mod processes;
 mod runs;
 mod stops;

@@ -11,6 +11,8 @@
 //! beyond its own configuration. Start with [`builtin`]; the kinds that do real work are `http` and `exec`, each in
 //! its file and folder.
 
+#![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "what only `exec` uses"))]
+
 mod echo;
 #[cfg(target_os = "linux")]
 mod exec;
