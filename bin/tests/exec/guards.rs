@@ -3,7 +3,7 @@
 use serde_json::json;
 use steadfast_domain::JobState;
 use steadfast_testkit::eventually;
-use steadfast_testkit::harness::{Signal, given_server};
+use steadfast_testkit::harness::{Given, Signal, given_server};
 use tempfile::TempDir;
 
 use crate::processes::Marked;
@@ -57,13 +57,25 @@ async fn a_guard_that_is_killed_takes_the_programs_group_with_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_cannot_be_its_own_guard_does_not_start() {
     let given = given_server(env!("CARGO_BIN_EXE_steadfast")).acted_by("guards::serve");
-    let given = given.settings("[exec.true]\ncommand = \"/bin/true\"\n");
+    assert_does_not_start(&given.settings("[exec.true]\ncommand = \"/bin/true\"\n")).await;
+}
+
+async fn assert_does_not_start(given: &Given) {
     let dir = TempDir::new().expect("a directory");
     let mut process = given.launch(dir.path());
     let exit = process.exit_within(PATIENCE).await.expect("it ends");
     let said = exit.output();
     assert!(said.contains("the server starts: Programs(NotAsked)"), "{said}");
     assert!(exit.stderr.events("listening").is_empty(), "nothing was bound\n{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_to_be_a_guard_never_serves_and_starts_no_guard_in_its_turn() {
+    let as_guard = ["sh", "-c", r#"exec "$0" exec-guard "$@""#];
+    let given = given_server(env!("CARGO_BIN_EXE_steadfast")).acted_by("guards::serve").under(as_guard);
+    for settings in ["", "[exec.true]\ncommand = \"/bin/true\"\n"] {
+        assert_does_not_start(&given.clone().settings(settings)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

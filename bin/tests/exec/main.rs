@@ -13,7 +13,7 @@ mod runs;
 mod stops;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -62,10 +62,9 @@ impl Programs {
     }
 
     /// Waits until a script has told this.
-    async fn until_told(&self, name: &str) -> PathBuf {
+    async fn until_told(&self, name: &str) {
         let path = self.dir.path().join(name);
         eventually(name, async || path.exists().then_some(())).await;
-        path
     }
 
     /// Every process that came of the scripts must be gone, now.
