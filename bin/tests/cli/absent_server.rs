@@ -1,14 +1,14 @@
 use std::net::{Ipv4Addr, TcpListener};
 
+use steadfast_testkit::ports::{free_port, loopback};
+
 use crate::given::{assert_refused, run};
 
 const JOB: &str = "01993c1e-5f2a-7000-8000-4fa1c2d3e4f5";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_says_that_nobody_is_there() {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    let address = listener.local_addr().expect("an address");
-    drop(listener);
+    let address = loopback(free_port());
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("jobs.ndjson");
     std::fs::write(&file, "{\"kind\":\"echo\"}\n").expect("a file");

@@ -36,12 +36,26 @@ async fn completions_are_scripts_of_their_shells() {
 async fn manual_pages_have_every_command_with_its_options() {
     let page = run(NOWHERE, "man").await.expect_code(0).stdout.text();
     assert!(page.contains(".TH steadfast 1"), "{page}");
-    for command in ["serve", "submit", "get", "list", "watch", "cancel", "retry", "queues", "drain", "check"]
-    {
+    let commands = commands().await;
+    for command in &commands {
         assert!(page.contains(&format!("steadfast\\-{command}(1)")), "{command} is missing:\n{page}");
+        let own = run(NOWHERE, &format!("man {command}")).await.expect_code(0).stdout.text();
+        assert!(own.contains(&format!(".TH steadfast-{command} 1")), "{own}");
     }
+    let packaging = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/OPERATIONS.md"));
+    let looped = format!("for command in {}; do", commands.join(" "));
+    assert!(packaging.expect("a document").contains(&looped), "docs/OPERATIONS.md has not {looped:?}");
     let page = run(NOWHERE, "man submit").await.expect_code(0).stdout.text();
     assert!(page.contains(".TH steadfast-submit 1") && page.contains("\\-\\-idempotency\\-key"), "{page}");
     let page = run(NOWHERE, "man queues pause").await.expect_code(0).stdout.text();
     assert!(page.contains(".TH steadfast-queues-pause 1"), "{page}");
+}
+
+/// Every command, as the help lists them.
+async fn commands() -> Vec<String> {
+    let help = run(NOWHERE, "--help").await.expect_code(0).stdout.text();
+    let listed =
+        help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names = listed.filter_map(|line| line.split_whitespace().next().map(str::to_owned));
+    names.filter(|name| name != "help").collect()
 }
