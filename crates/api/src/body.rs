@@ -23,7 +23,9 @@ const WORK_MEMORY_BYTES: usize = 192 * 1024 * 1024;
 const CONTROL_MEMORY_BYTES: usize = 64 * 1024 * 1024;
 /// What each body takes of it from the start, to cover what its request needs besides: so many bytes of it
 /// come without taking more. It also bounds how many bodies are read at once.
-const BODY_BYTES_LEAST: usize = 16 * 1024;
+const WORK_BYTES_LEAST: usize = 16 * 1024;
+/// The same of heartbeats and settlements: every connection may bring one at once.
+const CONTROL_BYTES_LEAST: usize = 4 * 1024;
 /// How long a body may take while more than half of the memory is taken: those that dawdle make room.
 const HURRY: Duration = Duration::from_secs(2);
 /// How often it is looked at how long a body may take.
@@ -38,6 +40,8 @@ pub const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
 pub(crate) struct BodyMemory {
     left: Arc<Semaphore>,
     bytes: usize,
+    /// What each body takes of it at least.
+    least: usize,
 }
 
 /// What a body is for.
@@ -67,7 +71,10 @@ pub(crate) struct BodyMemories {
 
 impl Default for BodyMemories {
     fn default() -> Self {
-        Self { work: BodyMemory::new(WORK_MEMORY_BYTES), control: BodyMemory::new(CONTROL_MEMORY_BYTES) }
+        Self {
+            work: BodyMemory::new(WORK_MEMORY_BYTES, WORK_BYTES_LEAST),
+            control: BodyMemory::new(CONTROL_MEMORY_BYTES, CONTROL_BYTES_LEAST),
+        }
     }
 }
 
@@ -161,7 +168,7 @@ async fn in_time(app: &App, body: Body, class: BodyOf, bytes_max: usize) -> Resu
 async fn collect(bodies: &BodyMemory, mut body: Body, bytes_max: usize) -> Result<JsonBody, Refused> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
-    let mut memory = bodies.take(BODY_BYTES_LEAST)?;
+    let mut memory = bodies.take(bodies.least)?;
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
             let detail =
@@ -207,8 +214,8 @@ async fn patience(app: &App, memory: &BodyMemory) {
 }
 
 impl BodyMemory {
-    fn new(bytes: usize) -> Self {
-        Self { left: Arc::new(Semaphore::new(bytes)), bytes }
+    fn new(bytes: usize, least: usize) -> Self {
+        Self { left: Arc::new(Semaphore::new(bytes)), bytes, least }
     }
 
     fn is_short(&self) -> bool {

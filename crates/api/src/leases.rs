@@ -179,7 +179,7 @@ async fn asked<T>(
         Err(refused) => return Err(refused.before(app, body).await),
     };
     let body = JsonBody::read(app, &head.headers, body, BodyOf::Control, bytes_max).await?;
-    let place = Arc::new(app.limits.take_control()?);
+    let place = Arc::new(app.limits.take_control().await?);
     let asked = read(body.text()?)?;
     Ok((services, asked, (place, body.into_share())))
 }

@@ -1,22 +1,26 @@
-//! How much is worked on at once. What is over a limit is refused at once, never queued.
+//! How much is worked on at once. What is over a limit is refused at once, never queued; but what takes load off the
+//! server waits its turn, since to refuse it would keep the load.
 //!
 //! A handler says by its arguments which class it is of. Those with a body alone take their place by hand, once
 //! it is there: what a client has yet to send is bounded by the memory of bodies, and must not keep others
 //! out. What is in no class (liveness, the drain, pages) touches nothing that could be overloaded.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use http::Extensions;
 use http::request::Parts;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use crate::app::App;
 use crate::config::Config;
 use crate::connections::Peer;
 use crate::problem::Refused;
 
-/// Heartbeats, settlements, cancels, pauses and resumes worked on at once.
+/// Heartbeats, settlements, cancels, pauses and resumes worked on at once. Those that wait are bounded by the
+/// connections and by the memory of bodies.
 const CONTROL_REQUESTS_MAX: usize = 1_024;
 /// Readiness probes and metrics scrapes at once: both ask the store.
 const PROBES_MAX: usize = 64;
@@ -27,6 +31,8 @@ pub(crate) struct Limits {
     work: Arc<Semaphore>,
     control: Arc<Semaphore>,
     probes: Arc<Semaphore>,
+    /// How long a place may be waited for.
+    patience: Duration,
 }
 
 /// The place of a submit or a read, until it is dropped. A change takes it along until the store is done,
@@ -51,6 +57,7 @@ impl Limits {
             work: Arc::new(Semaphore::new(config.requests_max)),
             control: Arc::new(Semaphore::new(CONTROL_REQUESTS_MAX)),
             probes: Arc::new(Semaphore::new(PROBES_MAX)),
+            patience: config.request_timeout,
         }
     }
 
@@ -74,10 +81,13 @@ impl Limits {
     }
 
     /// A place for what takes load off the server, and whose body is there.
-    pub(crate) fn take_control(&self) -> Result<ControlPlace, Refused> {
-        match take(&self.control) {
-            Some(permit) => Ok(ControlPlace { _permit: permit }),
-            None => Err(Refused::overloaded("control requests in work")),
+    pub(crate) async fn take_control(&self) -> Result<ControlPlace, Refused> {
+        if let Some(permit) = take(&self.control) {
+            return Ok(ControlPlace { _permit: permit });
+        }
+        match timeout(self.patience, Arc::clone(&self.control).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(ControlPlace { _permit: permit }),
+            _ => Err(Refused::overloaded("control requests in work")),
         }
     }
 
@@ -103,7 +113,7 @@ impl FromRequestParts<Arc<App>> for ControlPlace {
     type Rejection = Refused;
 
     async fn from_request_parts(_: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
-        app.limits.take_control()
+        app.limits.take_control().await
     }
 }
 
@@ -137,5 +147,27 @@ impl Held {
             Some(permit) => Ok(HeldSlot { _permit: permit }),
             None => Err(Refused::overloaded("held answers and streams")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn control_waits_for_a_place_but_not_for_ever() {
+        let limits = Limits::new(&Config::default());
+        let mut places = Vec::new();
+        for _ in 0..CONTROL_REQUESTS_MAX {
+            places.push(limits.take_control().await.unwrap());
+        }
+        let mut next = Box::pin(limits.take_control());
+        assert!((&mut next).now_or_never().is_none());
+        places.pop();
+        let _place = next.await.unwrap();
+        let refused = limits.take_control().await.err().unwrap();
+        assert_eq!(refused.code, steadfast_wire::ErrorCode::Overloaded);
     }
 }

@@ -50,7 +50,7 @@ pub(crate) fn routes() -> Described {
         .post("/v1/leases", leases::lease, about::leases::lease)
         .get("/v1/queues", queues::list, about::queues::list)
         .get("/v1/queues/{name}", queues::get, about::queues::get);
-    // What takes load off the server: a `ControlPlace`.
+    // What takes load off the server: a `ControlPlace`, which is waited for.
     let control = Described::default()
         .post("/v1/jobs/{id}/cancel", jobs::cancel, about::jobs::cancel)
         .post("/v1/leases/heartbeat", leases::heartbeats, about::leases::heartbeats)

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use steadfast_domain::{Change, Fence, Invalid, JobId, JobState, RawJson, Timestamp, Version, limits};
 
@@ -77,8 +77,7 @@ impl<'de> Deserialize<'de> for LeaseId {
     }
 }
 
-/// The body of `POST /v1/leases` as a worker writes it. The server reads it with
-/// [`read_lease_request`](crate::read_lease_request).
+/// The body of `POST /v1/leases` as a worker writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct LeaseRequest {
@@ -136,7 +135,7 @@ pub struct LeaseAnswer {
     pub directive: Directive,
     /// With `quiet`: when to ask again, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 50, max = 60_000))]
+    #[schemars(with = "u64", range(min = 50, max = 60_000))]
     pub retry_after_ms: Option<u64>,
 }
 
@@ -145,7 +144,7 @@ pub struct LeaseAnswer {
 #[schemars(rename = "Lease")]
 pub struct LeaseDocument {
     /// Names the lease in every later call.
-    #[schemars(with = "String")]
+    #[schemars(with = "schema::Lease")]
     pub lease: LeaseId,
     /// Until when it holds without a heartbeat, by the server's clock.
     #[serde(with = "rfc3339")]
@@ -185,12 +184,12 @@ pub struct HeartbeatAnswer {
     pub directive: Directive,
     /// With `quiet`: when to ask for leases again, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 50, max = 60_000))]
+    #[schemars(with = "u64", range(min = 50, max = 60_000))]
     pub retry_after_ms: Option<u64>,
 }
 
 /// How a worker says that an attempt ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Settle {
     /// The job is done.
@@ -275,7 +274,7 @@ pub struct HeartbeatsRequest {
 #[schemars(deny_unknown_fields)]
 pub struct LeaseHeartbeat {
     /// Which lease.
-    #[schemars(with = "String")]
+    #[schemars(with = "schema::Lease")]
     pub lease: LeaseId,
     /// As in a heartbeat of one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -297,7 +296,7 @@ pub struct HeartbeatsAnswer {
     pub directive: Directive,
     /// With `quiet`: when to ask for leases again, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 50, max = 60_000))]
+    #[schemars(with = "u64", range(min = 50, max = 60_000))]
     pub retry_after_ms: Option<u64>,
 }
 
@@ -305,13 +304,15 @@ pub struct HeartbeatsAnswer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LeaseRenewed {
     /// Which lease.
-    #[schemars(with = "String")]
+    #[schemars(with = "schema::Lease")]
     pub lease: LeaseId,
     /// The lease holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "RenewedDocument")]
     pub renewed: Option<RenewedDocument>,
     /// `lease_lost`: it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     pub code: Option<Cow<'static, str>>,
 }
 
@@ -337,14 +338,39 @@ pub struct SettlementsRequest {
 }
 
 /// One settlement among several: the lease, and one of `complete`, `fail` and `release`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LeaseSettlement {
     /// Which lease.
-    #[schemars(with = "String")]
     pub lease: LeaseId,
     /// How its attempt ended.
     #[serde(flatten)]
     pub settle: Settle,
+}
+
+/// What a [`LeaseSettlement`] may have: a flattened enum's own schema would let it have anything else, too.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, extend("oneOf" = schema::one_of(&["complete", "fail", "release"])))]
+#[expect(dead_code, reason = "it only has a schema")]
+struct SettlementShape {
+    /// Which lease.
+    #[schemars(with = "schema::Lease")]
+    lease: LeaseId,
+    /// The job is done.
+    complete: Option<CompleteRequest>,
+    /// The attempt failed.
+    fail: Option<FailRequest>,
+    /// The job goes back to its queue at once, its attempt refunded.
+    release: Option<ReleaseRequest>,
+}
+
+impl JsonSchema for LeaseSettlement {
+    fn schema_name() -> Cow<'static, str> {
+        "LeaseSettlement".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        SettlementShape::json_schema(generator)
+    }
 }
 
 /// The answer to several settlements.
@@ -359,13 +385,15 @@ pub struct SettlementsAnswer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LeaseSettled {
     /// Which lease.
-    #[schemars(with = "String")]
+    #[schemars(with = "schema::Lease")]
     pub lease: LeaseId,
     /// What it made of the job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "SettledDocument")]
     pub settled: Option<SettledDocument>,
     /// `lease_lost`: the settlement was not taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     pub code: Option<Cow<'static, str>>,
 }
 

@@ -14,6 +14,13 @@ const NO_CONTROLS: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 /// The years 1970 to 9999: the rest is left to the format.
 const YEARS: &str = "^(19[7-9][0-9]|[2-9][0-9]{3})-";
 
+/// A job's id, the claim's token and the lease's length of 1,000 to 3,600,000 ms.
+const LEASE: &str = concat!(
+    r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.(0|[1-9][0-9]{0,18})\.",
+    r"([1-9][0-9]{3,5}|[12][0-9]{6}|3[0-5][0-9]{5}|3600000)$",
+);
+const LEASE_EXAMPLE: &str = "019aa3c4-6f80-7000-8c4e-5b1f0c6a7d21.4294967297.30000";
+
 /// The phases of the server's life, in order.
 pub const PHASES: [&str; 7] =
     ["starting", "ready", "lame_duck", "draining", "cancelling", "handback", "stopped"];
@@ -49,6 +56,11 @@ shape!(
     /// A job's id.
     Id, "JobId", inline: true,
     json_schema!({ "type": "string", "format": "uuid" })
+);
+shape!(
+    /// A lease.
+    Lease, "LeaseId", inline: true,
+    json_schema!({ "type": "string", "pattern": LEASE, "examples": [LEASE_EXAMPLE] })
 );
 shape!(
     /// A moment, as answers write it.
@@ -125,4 +137,11 @@ pub(crate) fn two_starts() -> Value {
         "properties": { "run_at": { "type": "string" }, "delay_ms": { "type": "integer", "minimum": 1 } },
         "required": ["run_at", "delay_ms"],
     })
+}
+
+/// What has exactly one of these members, `null` for absent.
+pub(crate) fn one_of(members: &[&str]) -> Value {
+    let has =
+        |member: &&str| json!({ "properties": { *member: { "type": "object" } }, "required": [*member] });
+    members.iter().map(has).collect()
 }

@@ -9,8 +9,12 @@ use schemars::generate::SchemaSettings;
 use serde::Serialize;
 use serde_json::Value;
 use steadfast_domain::{
-    Change, IdempotencyToken, InvalidField, Job, JobError, JobId, JobState, KindName, NewJob, Priority,
-    RawJson, Tags, Timestamp, TraceParent, UniqueKey, Version,
+    Change, Fence, IdempotencyToken, InvalidField, Job, JobError, JobId, JobState, KindName, NewJob,
+    Priority, RawJson, Tags, Timestamp, TraceParent, UniqueKey, Version,
+};
+use steadfast_wire::lease::{
+    Directive, HeartbeatAnswer, HeartbeatsAnswer, LeaseAnswer, LeaseDocument, LeaseId, LeaseRenewed,
+    LeaseSettled, RenewedDocument, SettledDocument, SettlementsAnswer,
 };
 use steadfast_wire::{
     BatchAnswer, Checks, Drain, Durability, ErrorCode, Health, JobDocument, JobPage, Outcome, Problem,
@@ -137,6 +141,49 @@ fn queues() {
     ];
     hold(&queues);
     hold(&[QueueList { queues: queues.to_vec() }]);
+}
+
+#[test]
+fn leases() {
+    let lease = LeaseId { job: JobId::from_u128(7), fence: Fence(7), lease_ms: 30_000 };
+    let change =
+        Change { id: JobId::from_u128(7), version: Version(2), state: JobState::Completed, at: now() };
+    let settled = SettledDocument::from(change);
+    let renewed = RenewedDocument { expires_at: now(), cancel_requested: true };
+    let given =
+        LeaseDocument { lease, expires_at: now(), timeout_ms: 60_000, job: JobDocument::full(plain()) };
+    let lost = || Some(ErrorCode::LeaseLost.as_str().into());
+    let beats = [
+        LeaseRenewed { lease, renewed: Some(renewed), code: None },
+        LeaseRenewed { lease, renewed: None, code: lost() },
+    ];
+    let ends = [
+        LeaseSettled { lease, settled: Some(settled), code: None },
+        LeaseSettled { lease, settled: None, code: lost() },
+    ];
+    let directives = [(Directive::Run, None), (Directive::Quiet, Some(1_000))];
+    hold(&directives.map(|(directive, retry_after_ms)| LeaseAnswer {
+        leases: vec![given.clone()],
+        directive,
+        retry_after_ms,
+    }));
+    hold(&directives.map(|(directive, retry_after_ms)| HeartbeatAnswer {
+        expires_at: now(),
+        cancel_requested: false,
+        directive,
+        retry_after_ms,
+    }));
+    hold(&directives.map(|(directive, retry_after_ms)| HeartbeatsAnswer {
+        heartbeats: beats.to_vec(),
+        directive,
+        retry_after_ms,
+    }));
+    hold(&[given]);
+    hold(&beats);
+    hold(&ends);
+    hold(&[renewed]);
+    hold(&[settled]);
+    hold(&[SettlementsAnswer { settlements: ends.to_vec() }]);
 }
 
 #[test]

@@ -4,7 +4,12 @@
 use jsonschema::Validator;
 use schemars::{JsonSchema, schema_for};
 use serde_json::Value;
-use steadfast_wire::{BatchRequest, SubmitRequest, read_batch, read_job};
+use steadfast_wire::lease::{
+    CompleteRequest, FailRequest, HeartbeatRequest, HeartbeatsRequest, LeaseRequest, ReleaseRequest,
+    SettlementsRequest, read_complete, read_fail, read_heartbeat, read_heartbeats, read_lease_request,
+    read_release, read_settlements,
+};
+use steadfast_wire::{BatchRequest, Misread, SubmitRequest, read_batch, read_job};
 
 fn schema_of<T: JsonSchema>() -> Validator {
     let schema = Value::from(schema_for!(T));
@@ -112,4 +117,86 @@ fn a_batch_is_taken_when_its_schema_allows_it() {
         let value: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(schema.is_valid(&value), read_batch(&body).is_ok(), "{body:.200}");
     }
+}
+
+/// Each body is taken if and only if its schema allows it.
+#[track_caller]
+fn agree<T: JsonSchema, R>(read: fn(&str) -> Result<R, Misread>, bodies: impl IntoIterator<Item = String>) {
+    let schema = schema_of::<T>();
+    for body in bodies {
+        let value: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(schema.is_valid(&value), read(&body).is_ok(), "{body:.200}");
+    }
+}
+
+/// Objects with these members beside one more, which has one of these values.
+fn with(members: &str, names: &[&str], values: &[&str]) -> Vec<String> {
+    let body = |name: &str, value: &str| format!("{{{members}\"{name}\":{value}}}");
+    names.iter().flat_map(|name| values.iter().map(|value| body(name, value))).collect()
+}
+
+const WRONG: [&str; 9] = ["true", "[]", "[1]", "\"\"", "\"a\"", "1.5", "-1", "null", "{\"a\":1}"];
+const LEASE: &str = r#""lease":"019aa3c4-6f80-7000-8c4e-5b1f0c6a7d21.7.1000","#;
+
+#[test]
+fn a_lease_request_is_taken_when_its_schema_allows_it() {
+    let worker = r#""worker":"w","#;
+    let (long, many) = (format!("\"{}\"", "w".repeat(256)), format!("[{}\"z\"]", "\"a\",".repeat(100)));
+    let mut bodies = with(worker, &["queues", "kinds", "limit", "wait_ms", "lease_ms", "colour"], &WRONG);
+    bodies.extend(with(worker, &["queues", "kinds"], &[r#"["a","b"]"#, r#"["A"]"#, r#"[null]"#, &many]));
+    bodies.extend(with(worker, &["limit"], &["0", "1", "1000", "1001", "7.0"]));
+    bodies.extend(with(worker, &["wait_ms"], &["0", "30000", "30001"]));
+    bodies.extend(with(worker, &["lease_ms"], &["999", "1000", "3600000", "3600001"]));
+    bodies.extend(with("", &["worker"], &WRONG));
+    bodies.extend(with("", &["worker"], &["\"host-1:4711\"", "\"a b\"", "\"\u{e9}\"", &long]));
+    bodies.extend(["{}", "[]", "7"].map(str::to_owned));
+    agree::<LeaseRequest, _>(read_lease_request, bodies);
+}
+
+#[test]
+fn what_is_said_under_a_lease_is_taken_when_its_schema_allows_it() {
+    let none = ["{}", "[]", "7"].map(str::to_owned);
+    agree::<HeartbeatRequest, _>(
+        read_heartbeat,
+        [with("", &["progress", "checkpoint", "colour"], &WRONG), none.to_vec()].concat(),
+    );
+    agree::<CompleteRequest, _>(
+        read_complete,
+        [with("", &["result", "colour"], &WRONG), none.to_vec()].concat(),
+    );
+    agree::<ReleaseRequest, _>(
+        read_release,
+        [with("", &["checkpoint", "colour"], &WRONG), none.to_vec()].concat(),
+    );
+    let mut bodies = with(r#""message":"m","#, &["code"], &WRONG);
+    bodies.extend(with(r#""code":"c","#, &["message", "retryable"], &WRONG));
+    bodies.extend(with(r#""code":"c","message":"m","#, &["retryable", "colour"], &WRONG));
+    agree::<FailRequest, _>(read_fail, [bodies, none.to_vec()].concat());
+}
+
+#[test]
+fn what_is_said_of_many_leases_is_taken_when_its_schema_allows_it() {
+    let wrong_lease = with("", &["lease"], &WRONG);
+    let beats = with(LEASE, &["progress", "checkpoint", "colour"], &WRONG);
+    let of = |list: &str, elements: &[String]| format!("{{\"{list}\":[{}]}}", elements.join(","));
+    let each = |list: &str, elements: &[Vec<String>]| -> Vec<String> {
+        let elements = elements.concat();
+        let mut bodies: Vec<String> =
+            elements.iter().map(|one| of(list, std::slice::from_ref(one))).collect();
+        bodies.extend([of(list, &[]), "{}".to_owned(), format!("{{\"{list}\":7}}")]);
+        let one = elements.last().unwrap();
+        bodies.extend([of(list, &vec![one.clone(); 1_000]), of(list, &vec![one.clone(); 1_001])]);
+        bodies
+    };
+    let plain = vec![format!("{{{}}}", LEASE.trim_end_matches(','))];
+    agree::<HeartbeatsRequest, _>(
+        read_heartbeats,
+        each("heartbeats", &[wrong_lease.clone(), beats, plain.clone()]),
+    );
+    let verbs = ["complete", "fail", "release", "colour"];
+    let mut ends = with(LEASE, &verbs, &["{}", "null", "7", r#"{"result":1}"#, r#"{"checkpoint":1}"#]);
+    ends.extend(with(LEASE, &verbs, &[r#"{"code":"c","message":"m"}"#]));
+    ends.extend(with(&format!(r#"{LEASE}"complete":{{}},"#), &verbs[1..], &["{}", "null"]));
+    let done = with(LEASE, &["complete"], &["{}"]);
+    agree::<SettlementsRequest, _>(read_settlements, each("settlements", &[wrong_lease, ends, plain, done]));
 }

@@ -1,11 +1,11 @@
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde_json::{Value, json};
-use steadfast_wire::ErrorCode;
 use steadfast_wire::lease::{
     CompleteRequest, FailRequest, HeartbeatAnswer, HeartbeatRequest, HeartbeatsAnswer, HeartbeatsRequest,
     LeaseAnswer, LeaseRequest, ReleaseRequest, SettledDocument, SettlementsAnswer, SettlementsRequest,
 };
+use steadfast_wire::{ErrorCode, schema};
 
 use super::{STORE, example_job};
 use crate::openapi::{Answer, Body, Operation, Parameter, Schemas, Tag};
@@ -48,8 +48,8 @@ pub(crate) fn lease(schemas: &mut Schemas) -> Operation {
     let answer = links("$response.body#/leases/0/lease", answer);
     Operation::new(Tag::Leases, "lease", "Take jobs to run them")
         .description(
-            "For remote workers, from pull queues. With `wait_ms` the answer is held until a job is ready. A worker \
-             that goes away before it has the answer takes nothing.",
+            "For remote workers, from pull queues. With `wait_ms` the answer is held until a job is ready. Large \
+             payloads may make it fewer than `limit`. A worker that goes away before it has the answer takes nothing.",
         )
         .body(Body::new(schemas.request::<LeaseRequest>(), "Who asks, and for what.", &examples))
         .answer(answer)
@@ -163,20 +163,17 @@ fn settle<T: JsonSchema>(
         .answer(answer)
 }
 
-fn of_lease(id: &'static str, summary: &'static str, _: &mut Schemas) -> Operation {
+fn of_lease(id: &'static str, summary: &'static str, schemas: &mut Schemas) -> Operation {
     Operation::new(Tag::Leases, id, summary)
         .parameter(Parameter::path(
             "lease",
-            json!({ "type": "string", "pattern": PATTERN, "examples": [LEASE] }),
+            schemas.request::<schema::Lease>(),
             "The lease, as `POST /v1/leases` answered it.",
         ))
         .refuses(&[ErrorCode::InvalidParameter, ErrorCode::LeaseLost])
         .refuses(BODY)
         .refuses(STORE)
 }
-
-/// What every lease is like; its last part is the lease's length.
-const PATTERN: &str = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.(0|[1-9][0-9]{0,18})\.([1-9][0-9]{3,5}|[12][0-9]{6}|3[0-5][0-9]{5}|3600000)$";
 
 fn settled() -> Value {
     json!({
