@@ -74,6 +74,7 @@ macro_rules! each_property {
                 a_result_after_the_hand_back_is_refused,
                 a_lapsed_claim_may_not_speak,
                 one_bad_item_never_fails_another,
+                what_is_said_twice_in_one_call_is_said_once,
                 attempts_are_counted_and_refunded,
                 errors_and_history_keep_the_newest,
                 a_hand_back_leaves_its_checkpoint_to_the_next_attempt,

@@ -153,6 +153,25 @@ pub async fn one_bad_item_never_fails_another(bench: &mut dyn Bench) {
     assert_eq!(store.state(held[1].job).await, JobState::Processing);
 }
 
+/// A worker may say the same twice in one call: both get the answer of one. Tokens of any size, which no store gave, are
+/// lost and no fault.
+pub async fn what_is_said_twice_in_one_call_is_said_once(bench: &mut dyn Bench) {
+    let store = Subject::open(bench).await;
+    store.submit(echo()).await;
+    let id = store.claim_one().await.id;
+    let largest = ClaimId { fence: Fence(u64::MAX), ..id };
+    let answers = store.seam().renew([id, largest, id].map(renewal).to_vec()).await.expect("renews");
+    assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
+
+    let ends = [(largest, dead()), (id, retry(LONG)), (id, retry(LONG)), (id, completed())];
+    let settlements = ends.map(|(id, end)| Settlement { id, end }).to_vec();
+    let answers = store.seam().settle(settlements).await.expect("settles");
+    assert_eq!((answers[0], answers[1], answers[3]), (Err(ClaimLost), answers[2], Err(ClaimLost)));
+    assert_eq!(answers[1].map(|change| change.state), Ok(JobState::Retryable));
+    let job = store.job(id.job).await;
+    assert_eq!((job.attempt, job.errors.len(), job.history.len()), (1, 1, 2));
+}
+
 fn renewal(id: ClaimId) -> Renewal {
     Renewal { id, lease: LONG, progress: None, checkpoint: None }
 }
