@@ -16,8 +16,9 @@ use tokio::task::JoinSet;
 
 /// Ten times what an idle server takes to end.
 const EXIT_WITHIN: Duration = Duration::from_secs(1);
-/// Bytes that an idle server keeps in memory, at most.
-const RESIDENT_MAX: u64 = 30 * 1024 * 1024;
+/// Bytes that an idle server has allocated and touched, at most: twice what it has. The pages of the program itself, of
+/// which a debug build has many times those of the one that ships, are counted by the benchmark.
+const ALLOCATED_MAX: u64 = 16 * 1024 * 1024;
 /// How often its threads wake up in a second, all together: ten times the most that the benchmark, which
 /// looks longer and at a server that has come to rest, allows.
 const WAKES_PER_SECOND_MAX: f64 = 100.0;
@@ -93,10 +94,10 @@ async fn assert_rests(server: &mut Server) {
     let before = voluntary_switches(process);
     tokio::time::sleep(COUNTED_FOR).await;
     let wakes = (voluntary_switches(process) - before) as f64 / COUNTED_FOR.as_secs_f64();
-    let resident = resident_bytes(process);
-    println!("{wakes:.1} wakes a second, {} KiB resident", resident / 1024);
+    let allocated = allocated_bytes(process);
+    println!("{wakes:.1} wakes a second, {} KiB allocated", allocated / 1024);
     assert!(wakes < WAKES_PER_SECOND_MAX, "{wakes} wakes a second");
-    assert!(resident < RESIDENT_MAX, "{resident} bytes resident");
+    assert!(allocated < ALLOCATED_MAX, "{allocated} bytes allocated");
 }
 
 /// How often its threads went to sleep by themselves, all together.
@@ -107,9 +108,9 @@ fn voluntary_switches(process: u32) -> u64 {
     statuses.map(|status| number(&status, "voluntary_ctxt_switches:")).sum()
 }
 
-fn resident_bytes(process: u32) -> u64 {
+fn allocated_bytes(process: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs");
-    number(&status, "VmRSS:") * 1024
+    number(&status, "RssAnon:") * 1024
 }
 
 /// The number after a name at the start of a line.
