@@ -25,7 +25,7 @@ use crate::app::{App, Services};
 use crate::body::{BodyOf, BodyShare, ENVELOPE_BYTES_MAX, JsonBody};
 use crate::connections::Peer;
 use crate::delivery::delivering;
-use crate::limits::ControlPlace;
+use crate::limits::{ControlPlace, WorkPlace};
 use crate::parameters::{PathText, text_of};
 use crate::problem::{Refused, Repeat};
 use crate::trace::WasHeld;
@@ -36,21 +36,10 @@ const CONTROL_BYTES_MAX: usize = limits::CHECKPOINT_BYTES_MAX + ENVELOPE_BYTES_M
 /// What a change keeps until it is done.
 type Holding = (Arc<ControlPlace>, BodyShare);
 
-/// `POST /v1/leases`, held while nothing is ready.
+/// `POST /v1/leases`, held while nothing is ready. Those who wait are many: what reads the request is boxed, and gone
+/// with everything of it before the wait.
 pub(crate) async fn lease(State(app): State<Arc<App>>, request: Request) -> Answer {
-    let (head, body) = request.into_parts();
-    let open = app.services().and_then(|services| {
-        app.limits.work_is_open(&head.extensions)?;
-        Ok(services)
-    });
-    let services = match open {
-        Ok(services) => services,
-        Err(refused) => return Err(refused.before(&app, body).await),
-    };
-    let body = JsonBody::read(&app, &head.headers, body, BodyOf::Work, ENVELOPE_BYTES_MAX).await?;
-    let place = app.limits.take_work()?;
-    let asked = lease::read_lease_request(body.text()?)?;
-    drop(body);
+    let (services, asked, place, peer) = Box::pin(asked_for(&app, request)).await?;
     let LeaseOrder { queues, kinds, worker, limit, wait, lease } = asked;
     let order = services.desk.order(worker, queues, kinds, limit, lease)?;
 
@@ -67,15 +56,34 @@ pub(crate) async fn lease(State(app): State<Arc<App>>, request: Request) -> Answ
     {
         let _slot = app.held.take()?;
         was_held = true;
-        // Boxed: those who wait are many, and the future is large.
-        let waited = Box::pin(line.wait(Instant::now() + wait)).await;
+        let waited = line.wait(Instant::now() + wait).await;
         leases = waited.map_err(|rejection| Refused::rejected(rejection, Repeat::Safe, true))?;
     }
-    let mut response = leased(&app, services, leases, lease, head.extensions.get().cloned())?;
+    let mut response = leased(&app, services, leases, lease, peer)?;
     if was_held {
         response.extensions_mut().insert(WasHeld);
     }
     Ok(response)
+}
+
+/// What a worker asks for, a place for it, and who it is.
+async fn asked_for(
+    app: &App,
+    request: Request,
+) -> Result<(&Services, LeaseOrder, WorkPlace, Option<Peer>), Refused> {
+    let (head, body) = request.into_parts();
+    let open = app.services().and_then(|services| {
+        app.limits.work_is_open(&head.extensions)?;
+        Ok(services)
+    });
+    let services = match open {
+        Ok(services) => services,
+        Err(refused) => return Err(refused.before(app, body).await),
+    };
+    let body = JsonBody::read(app, &head.headers, body, BodyOf::Work, ENVELOPE_BYTES_MAX).await?;
+    let place = app.limits.take_work()?;
+    let asked = lease::read_lease_request(body.text()?)?;
+    Ok((services, asked, place, head.extensions.get().cloned()))
 }
 
 /// The answer that has these leases. They go back if it cannot be made, or cannot be sent.
