@@ -211,6 +211,32 @@ async fn an_attempt_ends_before_its_lease_can_be_anothers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_end_does_not_wait_for_a_connection_that_fell_silent() {
+    let server = given_server_without_workers().start().await;
+    let (direct, proxy) = (server.client(), Proxy::to(server.address()).await);
+    let behind = Client::new(&format!("http://{}", proxy.address())).expect("an address");
+    let go_on = Arc::new(Semaphore::new(0));
+    let gate = Arc::clone(&go_on);
+    let (runs, mut it_runs) = mpsc::channel(1);
+    let worker = Running::start(&behind, WorkerConfig { lease: 6 * LEASE, ..config(1) }, move |_| {
+        let (runs, gate) = (runs.clone(), Arc::clone(&gate));
+        async move {
+            runs.send(()).await.expect("the test waits");
+            gate.acquire().await.expect("the test goes on").forget();
+            Ok(Finish::Completed(None))
+        }
+    });
+    let job = submit(&direct, json!({})).await;
+    it_runs.recv().await.expect("it runs");
+    proxy.cut(Cut::Silent);
+    go_on.add_permits(1);
+    // A request on its own would hang until the client's own limit, a minute later.
+    let job = direct.job_when_ended(job, Duration::from_secs(20)).await.expect("it ends");
+    assert_eq!((job.state, job.attempt, job.interruptions), (JobState::Completed, 1, 0));
+    assert_eq!(worker.stop().await.expect("it was asked to").completed, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_away_is_waited_for() {
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let mut server = given_server_without_workers().listen(address).start().await;

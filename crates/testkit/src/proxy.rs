@@ -50,6 +50,8 @@ pub enum Cut {
     Reset,
     /// In order (FIN), both ways.
     End,
+    /// Not at all: it stays open, and nothing passes on it any more, as when a router between forgot it.
+    Silent,
 }
 
 impl Proxy {
@@ -184,5 +186,6 @@ async fn end(mut stream: TcpStream, how: Cut) {
     match how {
         Cut::Reset => drop(SockRef::from(&stream).set_linger(Some(Duration::ZERO))),
         Cut::End => drop(stream.shutdown().await),
+        Cut::Silent => std::future::pending().await,
     }
 }

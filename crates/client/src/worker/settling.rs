@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use steadfast_wire::lease::{LeaseSettlement, Settle, SettlementsRequest};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Shared;
 use super::held::Lease;
@@ -25,9 +25,11 @@ pub(super) struct Ending {
 }
 
 /// Tells the server how attempts ended, all that wait in one request, until nobody can have more to say. A request is
-/// repeated until it is answered: the same word under the same lease gets the first answer. An end is given up when its
-/// lease is over, since the job may be another's then.
+/// repeated until it is answered: the same word under the same lease gets the first answer. One that hangs is repeated,
+/// too, since its connection may be dead while others are not. An end is given up when its lease is over, since the job
+/// may be another's then.
 pub(super) async fn settle(shared: Arc<Shared>, mut endings: mpsc::Receiver<Ending>) {
+    let patience = shared.config.lease / 3;
     let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY);
     let mut waiting = Vec::new();
     loop {
@@ -44,12 +46,15 @@ pub(super) async fn settle(shared: Arc<Shared>, mut endings: mpsc::Receiver<Endi
         if waiting.is_empty() {
             continue;
         }
-        match tell(&shared, &mut waiting).await {
-            Ok(()) => backoff.reset(),
-            Err(error) => {
+        match timeout(patience, tell(&shared, &mut waiting)).await {
+            Ok(Ok(())) => backoff.reset(),
+            Err(_) => {
+                tracing::debug!(ends = waiting.len(), "ends are not answered in time; it is tried again")
+            }
+            Ok(Err(error)) => {
                 tracing::debug!(%error, ends = waiting.len(), "ends could not be told; it is tried again");
                 if !error.may_pass() {
-                    tell_each(&shared, &mut waiting).await;
+                    tell_each(&shared, &mut waiting, patience).await;
                 }
                 sleep(backoff.next(rand::random(), error.retry_after())).await;
             }
@@ -82,17 +87,17 @@ async fn tell(shared: &Shared, waiting: &mut Vec<Ending>) -> Result<(), Error> {
 
 /// What is refused as a whole is told one by one, so that none keeps the others from being told; one that is refused
 /// alone is not told at all, and ends with its lease.
-async fn tell_each(shared: &Shared, waiting: &mut Vec<Ending>) {
+async fn tell_each(shared: &Shared, waiting: &mut Vec<Ending>, patience: Duration) {
     for ending in std::mem::take(waiting) {
-        match shared.client.settle(ending.lease.id, &ending.settle).await {
-            Ok(_) => {
+        match timeout(patience, shared.client.settle(ending.lease.id, &ending.settle)).await {
+            Ok(Ok(_)) => {
                 let _ = ending.taken.send(true);
             }
-            Err(error) if !error.may_pass() => {
+            Ok(Err(error)) if !error.may_pass() => {
                 tracing::warn!(%error, job = %ending.lease.job.id, "the server does not take the end of an attempt");
                 let _ = ending.taken.send(false);
             }
-            Err(_) => waiting.push(ending),
+            Ok(Err(_)) | Err(_) => waiting.push(ending),
         }
     }
 }
