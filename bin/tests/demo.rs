@@ -1,8 +1,9 @@
-//! The demonstration, as whoever tries Steadfast for the first time runs it.
+//! The demonstrations: the program's own, as whoever tries Steadfast for the first time runs it, and that of a stop under
+//! load.
 #![allow(clippy::expect_used, reason = "a panic is how a test fails")]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -68,6 +69,28 @@ async fn an_interruption_leaves_no_server_and_no_store_behind() {
     eventually("no server runs in it", async || (!runs_in(&dir)).then_some(())).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_script_shows_a_stop_under_load_and_that_nothing_is_lost() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/shutdown-demo");
+    let mut command = Command::new(script);
+    // More than run within the graceful time: some are seen to go back.
+    command.args(["100", "--lame-duck", "300ms"]).env("STEADFAST", env!("CARGO_BIN_EXE_steadfast"));
+    let mut shown = Process::start(command);
+    let exit = shown.exit_within(ENDED_WITHIN).await.expect("it ends");
+    assert_eq!(exit.code, Some(0), "{}", exit.output());
+    let story = exit.stdout.text();
+    for part in [
+        "lame_duck    /readyz 503   steadfast_draining 1",
+        "draining     /readyz 503   steadfast_draining 1",
+        "exit code 0 after",
+        "drained in",
+        "jobs checkpointed",
+        "each of the 100 jobs completed once",
+    ] {
+        assert!(story.contains(part), "{part}: {story}");
+    }
+}
+
 /// Where the story says that the store is.
 fn directory_in(story: &str) -> PathBuf {
     let (_, rest) = story.split_once(" at once, in ").expect("it says where");
@@ -75,7 +98,7 @@ fn directory_in(story: &str) -> PathBuf {
 }
 
 /// Whether a process has its working directory there, removed or not.
-fn runs_in(dir: &std::path::Path) -> bool {
+fn runs_in(dir: &Path) -> bool {
     let processes = fs::read_dir("/proc").expect("Linux").filter_map(Result::ok);
     let cwd = |process: fs::DirEntry| fs::read_link(process.path().join("cwd")).ok();
     processes.filter_map(cwd).any(|cwd| cwd.to_string_lossy().starts_with(&*dir.to_string_lossy()))
