@@ -12,6 +12,8 @@
 //! Start with [`main()`], then [`Server`], then `shutdown.rs`.
 
 mod commands;
+#[cfg(target_os = "linux")]
+mod init;
 pub mod logging;
 mod open_files;
 mod program;
@@ -22,6 +24,7 @@ mod shutdown;
 mod signals;
 mod stop;
 mod store;
+mod systemd;
 mod wiring;
 mod work;
 
@@ -29,6 +32,7 @@ pub use program::main;
 pub use programs::guard_if_asked;
 pub use server::{Server, StartError};
 pub use store::NoStore;
+pub use systemd::{InheritedSockets, SocketsError};
 
 /// What a program of one's own is written with: one dependency brings them all, in versions that fit.
 pub use {steadfast_domain as domain, steadfast_lifecycle as lifecycle, steadfast_queue as queue};

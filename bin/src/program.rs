@@ -6,11 +6,13 @@ use std::process::ExitCode;
 use clap::Parser;
 use prometheus::Registry;
 
-use crate::Server;
 use crate::commands::{self, Command, CommandLine, EXIT_FAILED, EXIT_USAGE, fail};
+#[cfg(target_os = "linux")]
+use crate::init;
 use crate::logging::Logging;
 use crate::programs::guard_if_asked;
 use crate::settings::SettingsArgs;
+use crate::{InheritedSockets, Server};
 
 /// The program `steadfast`, with what `build` adds to its server: the same commands, flags, variables, settings
 /// file, log and exit codes.
@@ -32,6 +34,8 @@ pub fn main(build: impl FnOnce(Server) -> Result<Server, Box<dyn Error>>) -> Exi
     let _failpoints = fail::FailScenario::setup();
 
     ExitCode::from(match CommandLine::parse().into_command() {
+        #[cfg(target_os = "linux")]
+        Command::Serve(_) if init::is_process_1() => init::run(),
         Command::Serve(settings) => serve(&settings, build),
         Command::Other(command) => command.run(),
     })
@@ -44,6 +48,11 @@ fn serve(flags: &SettingsArgs, build: impl FnOnce(Server) -> Result<Server, Box<
         Ok(loaded) => loaded,
         Err(error) => return fail(EXIT_USAGE, error),
     };
+    // The log has a thread.
+    let sockets = match InheritedSockets::from_environment() {
+        Ok(sockets) => sockets,
+        Err(error) => return fail(EXIT_USAGE, error),
+    };
     let log = match Logging::begin(&loaded.settings) {
         Ok(log) => log,
         Err(error) => return fail(EXIT_FAILED, error),
@@ -53,7 +62,7 @@ fn serve(flags: &SettingsArgs, build: impl FnOnce(Server) -> Result<Server, Box<
         return fail(EXIT_FAILED, error);
     }
 
-    let server = Server::builder(loaded).registry(registry);
+    let server = Server::builder(loaded).registry(registry).sockets(sockets);
     let ended = build(server).and_then(|server| Ok(server.run()?));
 
     // The log is flushed before anything else is said, and before the process ends.

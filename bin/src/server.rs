@@ -8,7 +8,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use prometheus::{IntGauge, Opts, Registry};
-use steadfast_api::{App, Connections, EXTRA_CONNECTIONS};
+use steadfast_api::{App, Connections, EXTRA_CONNECTIONS, Listener};
 use steadfast_lifecycle::{Budget, Hooks, Ledger, LifecycleMetrics, Phase, drain_channel, phases};
 use steadfast_queue::pool::PoolRuntimes;
 use steadfast_queue::store::StoreLimits;
@@ -23,6 +23,7 @@ use crate::shutdown::{Course, Drained, Shutdown, Store};
 use crate::signals::Signals;
 use crate::stop::{StopListener, Urgency};
 use crate::store::{NoStore, Opening};
+use crate::systemd::{InheritedSockets, Supervisor};
 use crate::work::{Parts, Work};
 use crate::{open_files, programs, store, wiring};
 
@@ -73,6 +74,7 @@ pub struct Server {
     handlers: Box<dyn FnOnce(Handlers) -> Handlers>,
     hooks: Hooks,
     store: Option<OpenStore>,
+    sockets: InheritedSockets,
 }
 
 /// Opens a store with the limits of the settings.
@@ -115,6 +117,7 @@ impl Server {
             handlers: Box::new(|built_in| built_in),
             hooks: Hooks::new(),
             store: None,
+            sockets: InheritedSockets::default(),
         }
     }
 
@@ -142,6 +145,12 @@ impl Server {
     ) -> Self {
         let open = |limits| open(limits).map_err(NoStore::Own);
         Self { store: Some(Box::new(open)), ..self }
+    }
+
+    /// Sockets to listen on in place of the settings' addresses. What waits to be accepted on them when the server ends
+    /// is left to the next process.
+    pub fn sockets(self, sockets: InheritedSockets) -> Self {
+        Self { sockets, ..self }
     }
 
     /// Serves until a signal or a request asks for a stop, then drains. Returns what the process is to exit
@@ -176,7 +185,8 @@ impl Server {
 
     /// From the first bound port to the end of the drain.
     async fn serve(self, runtimes: PoolRuntimes) -> Result<Drained, StartError> {
-        let Self { loaded: Loaded { settings, budget, .. }, registry, handlers, hooks, store } = self;
+        let Self { loaded: Loaded { settings, budget, .. }, registry, handlers, hooks, store, sockets } =
+            self;
         say_if_cut(&settings, &budget);
         let other_files =
             EXTRA_CONNECTIONS + settings.concurrency * programs::files_per_attempt(&settings.programs);
@@ -193,11 +203,14 @@ impl Server {
         tried.map_err(|error| StartError::Programs(error.into()))?;
 
         let (phase_sender, phases) = phases();
+        let supervisor = Supervisor::from_environment();
+        supervisor.entered(Phase::Starting);
+        listening.spawn(supervisor.clone().keep_telling(phases.clone(), runtimes.pool.clone()));
         register_build_info(&registry)?;
         LifecycleMetrics::register(&registry, phases.clone(), ledger.clone())?;
         let config = wiring::api(&settings, connections_max);
         let app = App::new(config, phases.clone(), drain.clone(), registry.clone())?;
-        let connections = Connections::serve(listen(settings.listen).await?, Arc::clone(&app));
+        let connections = Connections::serve(listen(settings.listen, sockets).await?, Arc::clone(&app));
 
         let queues = wiring::queues(&settings);
         let store_name = store.as_ref().map_or_else(|| settings.store.to_string(), |_| OWN_STORE.to_owned());
@@ -211,7 +224,7 @@ impl Server {
         };
 
         let (drain_ends, drain_ends_at) = watch::channel(None);
-        let course = Course::new(phase_sender, budget, stop, ledger, drain_ends);
+        let course = Course::new(phase_sender, supervisor, budget, stop, ledger, drain_ends);
         let mut work = Work::default();
         let store = match opened {
             None => Store::Opening(opening),
@@ -252,11 +265,15 @@ fn register_build_info(registry: &Registry) -> Result<(), prometheus::Error> {
     registry.register(Box::new(info))
 }
 
-/// Binds, and says where: with port 0 only the log knows.
-async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+/// Listens where the settings say, unless a socket was handed over, and says where: with port 0 only the log knows.
+async fn listen(address: SocketAddr, sockets: InheritedSockets) -> Result<Listener, StartError> {
     let failed = |reason| StartError::Listen { address, reason };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    tracing::info!(address = %listener.local_addr().map_err(failed)?, "listening");
+    let inherited = sockets.api.is_some();
+    let listener = match sockets.api {
+        Some(socket) => Listener::Inherited(TcpListener::from_std(socket).map_err(failed)?),
+        None => Listener::Bound(TcpListener::bind(address).await.map_err(failed)?),
+    };
+    tracing::info!(address = %listener.local_addr().map_err(failed)?, inherited, "listening");
     Ok(listener)
 }
 

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{Drained, Store};
 use crate::stop::{Stop, Urgency};
+use crate::systemd::Supervisor;
 
 /// How long answers go on saying `Connection: close` after the last job has settled, before idle
 /// connections are closed: a client that is about to use one is told, not cut off.
@@ -20,6 +21,7 @@ const LAST_ANSWERS: Duration = Duration::from_millis(100);
 /// Leads through the phases: knows when each one ends, and writes down how it went.
 pub(crate) struct Course {
     phases: PhaseSender,
+    supervisor: Supervisor,
     budget: Budget,
     stop: Stop,
     ledger: Ledger,
@@ -31,17 +33,19 @@ impl Course {
     /// A course not yet begun. `drain_ends` tells clients when this process will be gone.
     pub(crate) fn new(
         phases: PhaseSender,
+        supervisor: Supervisor,
         budget: Budget,
         stop: Stop,
         ledger: Ledger,
         drain_ends: watch::Sender<Option<Instant>>,
     ) -> Self {
-        Self { phases, budget, stop, ledger, drain_ends, last_resort: None }
+        Self { phases, supervisor, budget, stop, ledger, drain_ends, last_resort: None }
     }
 
     /// Goes forward to a phase before the drain.
     pub(crate) fn advance(&self, phase: Phase) {
         self.phases.advance(phase);
+        self.supervisor.entered(phase);
     }
 
     /// Waits until a stop is asked for, and begins it; how urgent it is.
@@ -74,7 +78,7 @@ impl Course {
     }
 
     fn step(&self, phase: Phase) -> StepTimer {
-        self.phases.advance(phase);
+        self.advance(phase);
         tracing::info!(phase = phase.as_str(), "phase entered");
         self.ledger.step(phase.as_str(), self.budget.share(phase))
     }

@@ -19,6 +19,7 @@
 
 mod connection;
 mod goodbye;
+mod listener;
 mod peer;
 mod socket;
 mod unread;
@@ -31,8 +32,6 @@ use std::time::Duration;
 
 use axum::Router;
 use prometheus::IntGauge;
-#[cfg(target_os = "linux")]
-use socket2::{SockFilter, SockRef};
 use steadfast_lifecycle::{Phase, Tasks};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -43,6 +42,8 @@ use crate::app::App;
 use crate::routes::router;
 use connection::{Protocols, serve};
 use goodbye::{GOODBYES_MAX, say_goodbye};
+pub use listener::Listener;
+use listener::let_no_handshake_begin;
 pub use peer::Peer;
 
 /// Connections accepted beyond `connections_max`. On them only health, metrics, control and the drain are
@@ -110,7 +111,7 @@ struct Shared {
 
 impl Connections {
     /// Serves `app` on `listener` until [`close`](Self::close). Must be called on a Tokio runtime.
-    pub fn serve(listener: TcpListener, app: Arc<App>) -> Self {
+    pub fn serve(listener: Listener, app: Arc<App>) -> Self {
         let tasks = Tasks::new();
         let (stage, _) = watch::channel(Stage::Serving);
         let shared = Arc::new(Shared {
@@ -146,8 +147,9 @@ impl Connections {
         self.shared.open.load(Ordering::Acquire)
     }
 
-    /// Ends it all in order: accepts what waits in the accept queue, closes the listener, lets every
-    /// connection answer what it was asked and close, and cuts at `deadline` those that have not.
+    /// Ends it all in order: accepts what waits in the accept queue of a listener that is bound, closes the
+    /// listener, lets every connection answer what it was asked and close, and cuts at `deadline` those that have
+    /// not.
     pub async fn close(mut self, deadline: Instant) -> ConnectionReport {
         self.shared.advance(Stage::Closing);
         let all_closed = async {
@@ -240,19 +242,28 @@ impl Drop for Open {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+async fn accept(listener: Listener, shared: Arc<Shared>) {
     let accepting = async {
-        tokio::join!(go_away_in_time(&shared), accept_while_places_last(&listener, &shared));
+        tokio::join!(go_away_in_time(&shared), accept_while_places_last(listener.socket(), &shared));
     };
     tokio::select! {
         biased;
         () = shared.closing() => {}
         () = accepting => {}
     }
-    if let_no_handshake_begin(&listener).is_ok() {
-        let _ = tokio::time::timeout(HANDSHAKE_ENDS, accept_while_places_last(&listener, &shared)).await;
+    match listener {
+        Listener::Bound(socket) => accept_the_last(socket, &shared).await,
+        // Whoever comes now waits for the next process.
+        Listener::Inherited(_) => {}
     }
-    accept_what_waits(listener, &shared);
+}
+
+/// Accepts what waits, and closes the socket with nothing left in its accept queue.
+async fn accept_the_last(bound: TcpListener, shared: &Arc<Shared>) {
+    if let_no_handshake_begin(&bound).is_ok() {
+        let _ = tokio::time::timeout(HANDSHAKE_ENDS, accept_while_places_last(&bound, shared)).await;
+    }
+    accept_what_waits(bound, shared);
 }
 
 async fn go_away_in_time(shared: &Shared) {
@@ -299,28 +310,6 @@ fn accept_what_waits(listener: TcpListener, shared: &Arc<Shared>) {
             Err(_) => return,
         }
     }
-}
-
-/// Takes no SYN any more. Closing a listener resets what is in its accept queue, and a handshake could still
-/// end there between the last accept and the close, with a request on its heels. So those that have begun
-/// may end first; who comes now sends its SYN again a second later, and is refused.
-#[cfg(target_os = "linux")]
-fn let_no_handshake_begin(listener: &TcpListener) -> io::Result<()> {
-    // A classic BPF program. It sees segments from their TCP header on (RFC 9293, section 3.1), and returns
-    // how many bytes of one to keep.
-    SockRef::from(listener).attach_filter(&[
-        SockFilter::new(0x30, 0, 0, 13),       // load the byte with the flags
-        SockFilter::new(0x45, 0, 1, 0x02),     // with SYN among them go on, else skip one
-        SockFilter::new(0x06, 0, 0, 0),        // return 0: drop it
-        SockFilter::new(0x06, 0, 0, u32::MAX), // return everything
-    ])
-}
-
-/// Only Linux can: elsewhere a connection that comes between the last accept and the close is reset, with
-/// nothing done.
-#[cfg(not(target_os = "linux"))]
-fn let_no_handshake_begin(_listener: &TcpListener) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Whether only the connection that was to be accepted has failed. Everything else (no file descriptors, no

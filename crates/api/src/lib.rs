@@ -52,6 +52,8 @@ mod websocket;
 pub use app::{App, Services};
 pub use body::ENVELOPE_BYTES_MAX;
 pub use config::Config;
-pub use connections::{ConnectionReport, Connections, EXTRA_CONNECTIONS, Peer, RESERVED_CONNECTIONS};
+pub use connections::{
+    ConnectionReport, Connections, EXTRA_CONNECTIONS, Listener, Peer, RESERVED_CONNECTIONS,
+};
 pub use openapi::openapi_document;
 pub use routes::router;

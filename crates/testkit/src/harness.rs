@@ -7,8 +7,10 @@ mod terminal;
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use log::Log;
@@ -25,6 +27,9 @@ use crate::eventually::eventually;
 const EXIT_WITHIN: Duration = Duration::from_secs(60);
 /// Carries the arguments of a server that a test acts as, one a line.
 const ACTING_ARGUMENTS: &str = "STEADFAST_TEST_ACTING_ARGUMENTS";
+/// Hands its input over as the one socket that `sd_listen_fds(3)` speaks of, and becomes the command that follows.
+const HAND_OVER: [&str; 3] =
+    ["sh", "-c", r#"exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec "$0" "$@""#];
 
 /// A server to be: `given_server(env!("CARGO_BIN_EXE_steadfast")).capacity(7).start().await`. Without
 /// further words it listens on a free port of the loopback address and stores into a new SQLite file.
@@ -38,6 +43,7 @@ pub fn given_server(program: impl Into<PathBuf>) -> Given {
         arguments: Vec::new(),
         environment: Vec::new(),
         settings: None,
+        socket: None,
     }
 }
 
@@ -63,6 +69,7 @@ pub struct Given {
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     settings: Option<String>,
+    socket: Option<Arc<OwnedFd>>,
 }
 
 impl Given {
@@ -108,6 +115,11 @@ impl Given {
         Self { settings: Some(toml.to_owned()), ..self }
     }
 
+    /// Hands this socket over to it, every time it is started, as systemd does for a service with a socket unit.
+    pub fn hand_over(self, socket: impl Into<OwnedFd>) -> Self {
+        Self { socket: Some(Arc::new(socket.into())), ..self }
+    }
+
     /// Starts not the server's program but this test program, whose test `test` acts as the server with
     /// what [`acting_arguments`] gives it.
     pub fn acted_by(self, test: &'static str) -> Self {
@@ -150,7 +162,9 @@ impl Given {
 
     /// Starts it in `dir`, listening on a free port, without waiting for anything.
     pub fn launch(&self, dir: &Path) -> Process {
-        let mut line = self.under.iter().map(OsString::as_os_str).chain([self.program.as_os_str()]);
+        let hand_over = self.socket.iter().flat_map(|_| HAND_OVER.map(OsStr::new));
+        let under = self.under.iter().map(OsString::as_os_str).chain(hand_over);
+        let mut line = under.chain([self.program.as_os_str()]);
         let mut command = Command::new(line.next().expect("the program is part of the line"));
         command.args(line).current_dir(dir).env_clear();
         if let Some(path) = std::env::var_os("PATH") {
@@ -165,7 +179,14 @@ impl Given {
                 command.args(["--exact", test, "--nocapture"])
             }
         };
-        Process::start(command)
+        Process::start_with_input(command, self.input())
+    }
+
+    /// The socket that is handed over, or else nothing.
+    fn input(&self) -> Stdio {
+        self.socket.as_ref().map_or_else(Stdio::null, |socket| {
+            Stdio::from(socket.try_clone().expect("a socket can be had twice"))
+        })
     }
 
     fn arguments(&self, dir: &Path) -> Vec<OsString> {

@@ -69,12 +69,18 @@ impl RawAnswer {
     }
 }
 
+impl From<TcpStream> for RawConnection {
+    fn from(stream: TcpStream) -> Self {
+        Self { stream, received: Vec::new() }
+    }
+}
+
 impl RawConnection {
     /// Opens a connection.
     pub async fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, received: Vec::new() })
+        Ok(stream.into())
     }
 
     /// Sends these bytes, all of them or an error.

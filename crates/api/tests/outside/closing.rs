@@ -1,5 +1,5 @@
 use std::io::{Read, Write};
-use std::net::TcpStream as BlockingStream;
+use std::net::{TcpListener as BlockingListener, TcpStream as BlockingStream};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -7,10 +7,11 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use steadfast_api::ConnectionReport;
+use steadfast_api::{ConnectionReport, Listener};
 use steadfast_lifecycle::Phase;
 use steadfast_testkit::PATIENCE;
-use tokio::net::{TcpSocket, TcpStream};
+use steadfast_testkit::raw::RawConnection;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -74,6 +75,33 @@ async fn what_waits_in_the_accept_queue_is_answered_before_the_listener_closes()
     assert_eq!(closed.await.unwrap(), report(20, 0));
     let refused = TcpStream::connect(address).await.unwrap_err();
     assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+}
+
+#[tokio::test]
+async fn what_waits_at_an_inherited_socket_is_left_to_the_next_process() {
+    let socket = BlockingListener::bind("127.0.0.1:0").unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let inherited = || Listener::Inherited(TcpListener::from_std(socket.try_clone().unwrap()).unwrap());
+    let outside = given_outside().listener(inherited()).start().await;
+    let address = outside.address;
+    outside.phase.advance(Phase::Handback);
+    let connect = || {
+        let mut client = BlockingStream::connect(address).unwrap();
+        client.write_all(&submit()).unwrap();
+        client
+    };
+    let mut clients = vec![connect(), connect()];
+    let (closed, _kept) = closing(outside, soon());
+    assert_eq!(closed.await.unwrap(), report(0, 0));
+    clients.push(connect());
+
+    let next = given_outside().listener(inherited()).start().await;
+    assert_eq!(next.address, address);
+    for client in clients {
+        client.set_nonblocking(true).unwrap();
+        let mut client = RawConnection::from(TcpStream::from_std(client).unwrap());
+        assert_eq!(client.answer().await.unwrap().status, 202);
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
-use steadfast_api::{App, Config, Connections, Services};
+use steadfast_api::{App, Config, Connections, Listener, Services};
 use steadfast_domain::{BootId, InvalidField, JobId, KindName, QueueName, RawJson};
 use steadfast_lifecycle::{DrainRequests, Phase, PhaseSender, Tasks, drain_channel, phases};
 use steadfast_queue::admission::{AdmissionConfig, JobRates, QueueConfig, QueueMode, SettleRates};
@@ -31,6 +31,7 @@ pub(crate) struct Given {
     config: Config,
     limits: StoreLimits,
     queue_capacity: (Option<u64>, Option<u64>),
+    listener: Option<Listener>,
 }
 
 /// A running outside. No worker pool: jobs end when a test settles them.
@@ -51,7 +52,12 @@ pub(crate) const PULL: &str = "pull";
 
 /// Defaults, with a `default` queue that takes the kind `plain`, and the pull queue.
 pub(crate) fn given_outside() -> Given {
-    Given { config: Config::default(), limits: StoreLimits::default(), queue_capacity: (None, None) }
+    Given {
+        config: Config::default(),
+        limits: StoreLimits::default(),
+        queue_capacity: (None, None),
+        listener: None,
+    }
 }
 
 /// Accepts every payload but objects with a member `bad`.
@@ -77,6 +83,12 @@ impl Given {
         self
     }
 
+    /// Where it accepts connections, in place of a port of its own.
+    pub(crate) fn listener(mut self, listener: Listener) -> Self {
+        self.listener = Some(listener);
+        self
+    }
+
     /// Jobs the queue `default` holds, and bytes of their payloads.
     pub(crate) fn capacity(mut self, jobs: u64, bytes: u64) -> Self {
         self.queue_capacity = (Some(jobs), Some(bytes));
@@ -85,7 +97,10 @@ impl Given {
 
     /// A server whose store is not open yet.
     pub(crate) async fn start_unattached(self) -> Outside {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = match self.listener {
+            Some(listener) => listener,
+            None => Listener::Bound(TcpListener::bind("127.0.0.1:0").await.unwrap()),
+        };
         let (phase, phases) = phases();
         let (drain, drains) = drain_channel();
         let registry = prometheus::Registry::new();

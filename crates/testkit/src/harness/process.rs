@@ -79,8 +79,16 @@ impl Process {
     ///
     /// # Panics
     /// When it cannot be started.
-    pub fn start(mut command: Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    pub fn start(command: Command) -> Self {
+        Self::start_with_input(command, Stdio::null())
+    }
+
+    /// The same with this input.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_with_input(mut command: Command, input: Stdio) -> Self {
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         let (stdout, out_reader) = Log::follow(child.stdout.take().expect("stdout is piped"));
         let (stderr, err_reader) = Log::follow(child.stderr.take().expect("stderr is piped"));

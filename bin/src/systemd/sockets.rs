@@ -1,0 +1,67 @@
+use std::io;
+use std::net::TcpListener;
+
+/// Listening sockets that whoever started this process has opened for it. They stay open when this process ends,
+/// so a restart refuses no connection.
+#[derive(Debug, Default)]
+pub struct InheritedSockets {
+    /// In place of the address of the setting `listen`.
+    pub(crate) api: Option<TcpListener>,
+}
+
+/// Why the sockets that were handed over cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketsError {
+    /// One is no TCP socket that listens.
+    #[error("the socket handed over as {name:?} (LISTEN_FDS) is no TCP socket that listens: {reason}")]
+    Unusable {
+        /// Its name, from `FileDescriptorName=` of the socket unit.
+        name: String,
+        /// What it is.
+        reason: io::Error,
+    },
+    /// There are more than the server has use for.
+    #[error("the server listens on one socket, and was handed over {0} (LISTEN_FDS)")]
+    TooMany(usize),
+}
+
+impl InheritedSockets {
+    /// Takes what the environment of this process says was handed over, and takes that out of the environment. So it
+    /// is to be called once, before any thread is started.
+    ///
+    /// # Errors
+    /// When the server cannot listen on them.
+    #[cfg(unix)]
+    pub fn from_environment() -> Result<Self, SocketsError> {
+        // Read first: what follows takes out the variables beside it.
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let mut handed_over = listenfd::ListenFd::from_env();
+        if handed_over.len() > 1 {
+            return Err(SocketsError::TooMany(handed_over.len()));
+        }
+        let name = names.split(':').next().unwrap_or_default();
+        let unusable = |reason| SocketsError::Unusable { name: name.to_owned(), reason };
+        let api = handed_over.take_tcp_listener(0).map_err(unusable)?;
+        if let Some(socket) = &api {
+            make_ready(socket).map_err(unusable)?;
+        }
+        Ok(Self { api })
+    }
+
+    /// No supervisor hands over sockets here.
+    ///
+    /// # Errors
+    /// None.
+    #[cfg(not(unix))]
+    pub fn from_environment() -> Result<Self, SocketsError> {
+        Ok(Self::default())
+    }
+}
+
+#[cfg(unix)]
+fn make_ready(socket: &TcpListener) -> io::Result<()> {
+    if !rustix::net::sockopt::socket_acceptconn(socket)? {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it does not listen"));
+    }
+    socket.set_nonblocking(true)
+}
