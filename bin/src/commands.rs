@@ -19,6 +19,7 @@ mod retry;
 mod session;
 mod submit;
 mod table;
+mod token;
 mod watch;
 
 use std::env;
@@ -81,6 +82,8 @@ pub(crate) enum OtherCommand {
     Drain(drain::DrainArgs),
     /// Validate the settings and print them with the shutdown budget
     Check(check::CheckArgs),
+    /// Make a token and its entry for the server's token file
+    Token(token::TokenArgs),
     /// Show on a server of its own that a flood and a stop lose nothing
     Demo(demo::DemoArgs),
     /// Print the OpenAPI document of the HTTP API
@@ -111,6 +114,7 @@ impl OtherCommand {
             Self::Queues(args) => queues::run(args),
             Self::Drain(args) => drain::run(args),
             Self::Check(args) => check::run(args),
+            Self::Token(args) => token::run(args),
             Self::Demo(args) => demo::run(args),
             Self::Openapi => openapi::run(),
             Self::Completions(args) => completions::run(args),

@@ -18,6 +18,7 @@ pub mod logging;
 mod open_files;
 mod program;
 mod programs;
+mod reload;
 mod server;
 pub mod settings;
 mod shutdown;

@@ -18,6 +18,7 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::reload::{ReloadTrigger, Reloader};
 use crate::settings::{Loaded, QueueSettings, Settings, show_time};
 use crate::shutdown::{Course, Drained, Shutdown, Store};
 use crate::signals::Signals;
@@ -185,8 +186,8 @@ impl Server {
 
     /// From the first bound port to the end of the drain.
     async fn serve(self, runtimes: PoolRuntimes) -> Result<Drained, StartError> {
-        let Self { loaded: Loaded { settings, budget, .. }, registry, handlers, hooks, store, sockets } =
-            self;
+        let Self { loaded, registry, handlers, hooks, store, sockets } = self;
+        let Loaded { settings, budget, token_file, .. } = loaded;
         say_if_cut(&settings, &budget);
         let other_files =
             EXTRA_CONNECTIONS + settings.concurrency * programs::files_per_attempt(&settings.programs);
@@ -194,8 +195,10 @@ impl Server {
 
         let signals = Signals::install().map_err(|error| StartError::System("listen to signals", error))?;
         let (drain, drain_requests) = drain_channel();
+        let reload = ReloadTrigger::default();
         let ledger = Ledger::new();
-        let (stop_listener, stop) = StopListener::new(signals, drain_requests, ledger.clone());
+        let (stop_listener, stop) =
+            StopListener::new(signals, drain_requests, reload.clone(), ledger.clone());
         let mut listening = JoinSet::new();
         listening.spawn(stop_listener.run());
 
@@ -209,7 +212,8 @@ impl Server {
         register_build_info(&registry)?;
         LifecycleMetrics::register(&registry, phases.clone(), ledger.clone())?;
         let config = wiring::api(&settings, connections_max);
-        let app = App::new(config, phases.clone(), drain.clone(), registry.clone())?;
+        let (access, token_file) = wiring::access(token_file);
+        let app = App::new(config, access, phases.clone(), drain.clone(), registry.clone())?;
         let connections = Connections::serve(listen(settings.listen, sockets).await?, Arc::clone(&app));
 
         let queues = wiring::queues(&settings);
@@ -226,6 +230,8 @@ impl Server {
         let (drain_ends, drain_ends_at) = watch::channel(None);
         let course = Course::new(phase_sender, supervisor, budget, stop, ledger, drain_ends);
         let mut work = Work::default();
+        let reloader = Reloader::new(reload, Vec::from_iter(token_file));
+        work.background.spawn_essential("reload", &drain, reloader.run(phases.clone()));
         let store = match opened {
             None => Store::Opening(opening),
             Some(store) => {
@@ -240,6 +246,7 @@ impl Server {
                     runtimes,
                     drain,
                     drain_ends: drain_ends_at,
+                    background: work.background.clone(),
                 }
                 .begin(&app)?;
                 course.advance(Phase::Ready);

@@ -16,12 +16,14 @@ mod file;
 mod programs;
 mod queues;
 mod table;
+mod tokens;
 mod value;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use steadfast_lifecycle::{Budget, ShutdownConfig};
@@ -34,6 +36,8 @@ use file::File;
 pub use programs::ProgramSettings;
 pub use queues::QueueSettings;
 pub use table::{SETTINGS, Setting};
+pub(crate) use tokens::TokenFile;
+pub use tokens::TokenFileError;
 use value::NotAllowed;
 pub(crate) use value::log_filter;
 pub(crate) use value::parse_time;
@@ -83,6 +87,10 @@ pub struct Settings {
     pub retention_bytes: u64,
     /// Whether the `http` kind may deliver to private and loopback addresses.
     pub allow_private_addresses: bool,
+    /// Which tokens there are; `None`: whoever reaches the server may do everything.
+    pub token_file: Option<PathBuf>,
+    /// Whether the server may be reached from beyond its machine without tokens.
+    pub insecure: bool,
     /// The drain's times.
     pub shutdown: ShutdownConfig,
     /// How log lines look; `None`: text on a terminal, else JSON.
@@ -120,6 +128,8 @@ impl Default for Settings {
             retention_jobs: retention.jobs_max,
             retention_bytes: retention.bytes_max,
             allow_private_addresses: false,
+            token_file: None,
+            insecure: false,
             shutdown: ShutdownConfig::default(),
             log_format: None,
             log: "info".to_owned(),
@@ -136,6 +146,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// The drain's time, planned.
     pub budget: Budget,
+    /// The token file that the settings name, as it was read with them.
+    pub(crate) token_file: Option<TokenFile>,
     sources: BTreeMap<&'static str, Source>,
 }
 
@@ -165,7 +177,7 @@ impl Loaded {
     ) -> Result<Self, SettingsError> {
         let file = flags.config().map_or_else(|| Ok(File::default()), File::read)?;
         let mut settings = Settings::default();
-        let mut sources = BTreeMap::new();
+        let (mut sources, mut names) = (BTreeMap::new(), BTreeMap::new());
         for setting in SETTINGS {
             let variable = setting.env();
             let (source, name, text) = if let Some(text) = flags.value(setting.key) {
@@ -179,17 +191,33 @@ impl Loaded {
                 continue;
             };
             let set = setting.slot(&mut settings).set(&text);
-            set.map_err(|not| SettingsError::not_allowed(name, not))?;
+            set.map_err(|not| SettingsError::not_allowed(name.clone(), not))?;
             sources.insert(setting.key, source);
+            names.insert(setting.key, name);
         }
         (settings.queues, settings.programs) = file.into_tables();
         let budget = Budget::plan(&settings.shutdown)?;
-        Ok(Self { settings, budget, sources })
+        let name = |key: &str| names.get(key).cloned().unwrap_or_else(|| key.to_owned());
+        settings.guard_what_others_reach(name)?;
+        let token_file = settings.token_file.as_deref().map(TokenFile::read).transpose();
+        let token_file =
+            token_file.map_err(|reason| SettingsError::Tokens { key: name("token_file"), reason })?;
+        Ok(Self { settings, budget, token_file, sources })
     }
 
     /// Where the value of a setting came from.
     pub fn source(&self, setting: &Setting) -> Source {
         self.sources.get(setting.key).copied().unwrap_or(Source::Default)
+    }
+}
+
+impl Settings {
+    /// Refuses to serve whoever comes from beyond this machine. `name` is how an error names a setting.
+    fn guard_what_others_reach(&self, name: impl Fn(&str) -> String) -> Result<(), SettingsError> {
+        if self.token_file.is_some() || self.insecure || self.listen.ip().to_canonical().is_loopback() {
+            return Ok(());
+        }
+        Err(SettingsError::Open { key: name("listen"), address: self.listen })
     }
 }
 

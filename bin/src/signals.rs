@@ -1,4 +1,4 @@
-//! The operating system's ways of asking for a stop.
+//! The operating system's ways of asking for a stop, and for files to be read again.
 //!
 //! Tokio's handlers replace the system's defaults for the rest of the process's life: whoever installs them
 //! listens until the end.
@@ -15,7 +15,7 @@ pub(crate) enum Signal {
     /// Stop with what there is: SIGQUIT; on Windows also the console's closing and the system's shutdown,
     /// which leave about 5 s.
     Quit,
-    /// The terminal is gone, or someone expects a reload: SIGHUP.
+    /// Read files again: SIGHUP. A terminal that is gone sends it, too, which is no reason to stop.
     HangUp,
 }
 

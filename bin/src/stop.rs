@@ -1,8 +1,10 @@
-//! From signals and requests to what the drain is to do: asks can only become more urgent.
+//! From signals and requests to what the drain is to do: asks can only become more urgent. SIGHUP asks for something
+//! else: that files are read again.
 
 use steadfast_lifecycle::{DrainCause, DrainRequests, Ledger, last_word};
 use tokio::sync::watch;
 
+use crate::reload::ReloadTrigger;
 use crate::signals::{Signal, Signals};
 
 /// The exit code after a SIGINT that would not wait: 128 and the signal's number.
@@ -31,13 +33,19 @@ pub(crate) struct StopListener {
     stop: watch::Sender<(Urgency, &'static str)>,
     signals: Signals,
     requests: DrainRequests,
+    reload: ReloadTrigger,
     ledger: Ledger,
 }
 
 impl StopListener {
-    pub(crate) fn new(signals: Signals, requests: DrainRequests, ledger: Ledger) -> (Self, Stop) {
+    pub(crate) fn new(
+        signals: Signals,
+        requests: DrainRequests,
+        reload: ReloadTrigger,
+        ledger: Ledger,
+    ) -> (Self, Stop) {
         let (stop, receiver) = watch::channel((Urgency::Serve, ""));
-        (Self { asks: Asks::default(), stop, signals, requests, ledger }, Stop(receiver))
+        (Self { asks: Asks::default(), stop, signals, requests, reload, ledger }, Stop(receiver))
     }
 
     /// Listens for ever.
@@ -48,7 +56,8 @@ impl StopListener {
                 cause = self.requests.requested() => (Ask::Request, self.describe(cause)),
             };
             match self.asks.answer(ask) {
-                Answer::Ignore => tracing::info!(cause, "nothing to do: ignored, or under way already"),
+                Answer::Ignore => tracing::info!(cause, "nothing to do: under way already"),
+                Answer::Reload => self.reload.ask(),
                 Answer::Raise(urgency) => {
                     tracing::info!(cause, "stop requested");
                     self.stop.send_replace((urgency, cause));
@@ -104,6 +113,7 @@ enum Ask {
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
     Ignore,
+    Reload,
     Raise(Urgency),
     ExitNow,
 }
@@ -119,7 +129,7 @@ impl Asks {
         let wanted = match ask {
             Ask::Request | Ask::Signal(Signal::Terminate) => Urgency::LameDuck,
             Ask::Signal(Signal::Quit) => Urgency::Handback,
-            Ask::Signal(Signal::HangUp) => return Answer::Ignore,
+            Ask::Signal(Signal::HangUp) => return Answer::Reload,
             Ask::Signal(Signal::Interrupt) if self.urgency == Urgency::Serve => Urgency::Drain,
             Ask::Signal(Signal::Interrupt) if self.interrupted => return Answer::ExitNow,
             Ask::Signal(Signal::Interrupt) => {
@@ -176,9 +186,9 @@ mod tests {
     }
 
     #[test]
-    fn sighup_is_ignored_always() {
-        assert_eq!(answers(&[HUP, TERM, HUP])[2], Answer::Ignore);
-        assert_eq!(answers(&[HUP]), [Answer::Ignore]);
+    fn sighup_reads_files_again_and_stops_nothing() {
+        assert_eq!(answers(&[HUP, TERM, HUP])[2], Answer::Reload);
+        assert_eq!(answers(&[HUP, TERM]), [Answer::Reload, Answer::Raise(Urgency::LameDuck)]);
     }
 
     #[test]

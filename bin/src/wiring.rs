@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use steadfast_api::Config as ApiConfig;
+use steadfast_api::{Access, Config as ApiConfig};
 use steadfast_domain::{BootId, QueueName};
 use steadfast_handlers::HttpConfig;
 use steadfast_lifecycle::DrainTrigger;
@@ -12,7 +12,8 @@ use steadfast_queue::store::{QueueSpec, Retention, StoreLimits};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::settings::{QueueSettings, Settings};
+use crate::reload::Reloadable;
+use crate::settings::{QueueSettings, Settings, TokenFile};
 
 pub(crate) fn store_limits(settings: &Settings) -> StoreLimits {
     StoreLimits {
@@ -58,6 +59,18 @@ pub(crate) fn api(settings: &Settings, connections_max: usize) -> ApiConfig {
         payload_bytes_max: settings.payload_max,
         ..ApiConfig::default()
     }
+}
+
+/// Who may do what, and how a new token file changes that.
+pub(crate) fn access(token_file: Option<TokenFile>) -> (Access, Option<Reloadable>) {
+    let Some(TokenFile { path, in_force, tokens }) = token_file else { return (Access::default(), None) };
+    let access = Access::by(tokens);
+    let (changed, file) = (access.clone(), path.clone());
+    let reloadable = Reloadable::new("tokens", vec![path], in_force, move |contents| {
+        changed.replace(TokenFile::tokens_in(&file, contents)?);
+        Ok(())
+    });
+    (access, Some(reloadable))
 }
 
 /// A server that only this machine reaches may deliver to this machine.

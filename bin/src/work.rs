@@ -38,16 +38,17 @@ pub(crate) struct Parts<'a> {
     pub(crate) runtimes: PoolRuntimes,
     pub(crate) drain: DrainTrigger,
     pub(crate) drain_ends: watch::Receiver<Option<Instant>>,
+    pub(crate) background: Tasks,
 }
 
 impl Parts<'_> {
     /// Starts it, the pool on its own runtime and the rest on the current one, and puts it behind the routes.
     /// An error when `registry` has one of the metrics already; nothing runs then.
     pub(crate) fn begin(self, app: &App) -> Result<Work, prometheus::Error> {
-        let Self { settings, queues, registry, phases, store, handlers, .. } = self;
+        let Self { settings, queues, registry, phases, store, handlers, background, .. } = self;
         let (admission_metrics, pool_metrics) =
             (AdmissionMetrics::register(registry)?, PoolMetrics::register(registry)?);
-        let (mutations, background) = (Tasks::new(), Tasks::new());
+        let mutations = Tasks::new();
         let settle_rates = Arc::new(SettleRates::new());
         let job_rates = Arc::new(JobRates::new(queues.iter().map(|queue| queue.name.clone())));
 

@@ -33,7 +33,7 @@ async fn drain_asks_and_waits_until_the_server_is_gone() {
     let address = format!("http://{}", server.address());
     run(&["drain", "--server", &address]).await.expect_code(0);
     let mut waiting = start(&["drain", "--wait", "--server", &address]);
-    server.until_logged("nothing to do: ignored, or under way already").await;
+    server.until_logged("nothing to do: under way already").await;
     assert!(waiting.is_running() && server.process().is_running(), "both wait for the job");
     gate.open();
     waiting.exit_within(ENDS_WITHIN).await.expect("it ends with the server").expect_code(0);

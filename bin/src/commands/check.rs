@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
+use steadfast_api::{Grant, Scope};
 use steadfast_lifecycle::KILL_MARGIN;
 
 use super::failure::Failure;
@@ -44,12 +45,18 @@ fn document(loaded: &Loaded) -> Value {
     let queues = loaded.settings.queues.iter().map(|queue| (queue.name.to_string(), table(queue.shown())));
     let programs = loaded.settings.programs.iter();
     let programs = programs.map(|program| (program.0.name.to_string(), table(program.shown())));
+    let tokens = loaded.token_file.iter().flat_map(|file| file.tokens.grants());
+    let tokens = tokens.map(|grant| {
+        let scopes: Vec<&str> = grant.scopes.iter().map(Scope::as_str).collect();
+        (grant.name.to_string(), json!({ "tenant": tenant(grant), "scopes": scopes }))
+    });
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let shares = loaded.budget.shares().map(|(phase, share)| (phase.as_str().to_owned(), ms(share).into()));
     json!({
         "settings": SETTINGS.iter().map(setting).collect::<Map<_, _>>(),
         "queues": queues.collect::<Map<_, _>>(),
         "exec": programs.collect::<Map<_, _>>(),
+        "tokens": tokens.collect::<Map<_, _>>(),
         "shutdown_budget": {
             "phases_ms": Map::from_iter(shares),
             "total_ms": ms(loaded.budget.total()),
@@ -64,7 +71,12 @@ fn table(shown: impl Iterator<Item = (&'static str, String)>) -> Value {
     shown.map(|(key, value)| (key.to_owned(), Value::from(value))).collect::<Map<_, _>>().into()
 }
 
-/// The effective settings, the queues, the programs and the shutdown budget, for people.
+/// Whose a token's keys are; nothing where it names nobody.
+fn tenant(grant: &Grant) -> Option<&str> {
+    Some(grant.tenant.as_str()).filter(|tenant| !tenant.is_empty())
+}
+
+/// The effective settings, the queues, the programs, the tokens and the shutdown budget, for people.
 struct Report<'a>(&'a Loaded);
 
 impl fmt::Display for Report<'_> {
@@ -85,6 +97,11 @@ impl fmt::Display for Report<'_> {
             for (key, value) in program.shown() {
                 writeln!(f, "{key:<28} {value}")?;
             }
+        }
+        for grant in loaded.token_file.iter().flat_map(|file| file.tokens.grants()) {
+            let scopes: Vec<&str> = grant.scopes.iter().map(Scope::as_str).collect();
+            writeln!(f, "\ntoken {}\n{:<28} {}", grant.name, "scopes", scopes.join(", "))?;
+            writeln!(f, "{:<28} {}", "tenant", tenant(grant).unwrap_or("unset"))?;
         }
         writeln!(f, "\nshutdown budget")?;
         for (phase, share) in loaded.budget.shares() {

@@ -15,7 +15,7 @@ pub(crate) enum Format {
     Json,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct OutputArgs {
     /// How to print; by default text on a terminal, else json: one document a line
     #[arg(long, value_name = "FORMAT")]

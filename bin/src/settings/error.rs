@@ -1,8 +1,10 @@
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use steadfast_domain::Invalid;
 use steadfast_lifecycle::BudgetError;
 
+use super::TokenFileError;
 use super::value::NotAllowed;
 
 /// Why the settings cannot be used. Each names the key as it was written where it came from, its value,
@@ -48,6 +50,26 @@ pub enum SettingsError {
         path: PathBuf,
         /// Where and why.
         reason: Box<toml::de::Error>,
+    },
+    /// An address that others reach, with nothing to tell who they are.
+    #[error(
+        "{key}: {address} can be reached from beyond this machine, and without tokens whoever reaches it may do \
+         everything: name a token file (--token-file; `steadfast token` makes its entries), or say --insecure if \
+         something else keeps strangers away"
+    )]
+    Open {
+        /// The setting, as it was written where it came from.
+        key: String,
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The token file.
+    #[error("{key}: {reason}")]
+    Tokens {
+        /// The setting, as it was written where it came from.
+        key: String,
+        /// What is wrong with the file.
+        reason: TokenFileError,
     },
     /// The shutdown's times do not make a drain.
     #[error("shutdown: {0}")]

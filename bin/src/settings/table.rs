@@ -166,6 +166,16 @@ pub const SETTINGS: &[Setting] = &[
         slot: |s| Slot::Switch(&mut s.allow_private_addresses),
     },
     Setting {
+        key: "token_file",
+        help: "A file of tokens and what each may do, read again when it changes and on SIGHUP",
+        slot: |s| Slot::File(&mut s.token_file),
+    },
+    Setting {
+        key: "insecure",
+        help: "Listen beyond this machine without tokens: whoever reaches the server may do everything",
+        slot: |s| Slot::Switch(&mut s.insecure),
+    },
+    Setting {
         key: "shutdown.lame_duck",
         help: "How long a stopping server still accepts everything while it is no longer ready",
         slot: |s| Slot::Time(&mut s.shutdown.lame_duck, SHARE),

@@ -50,6 +50,7 @@ pub(super) enum Slot<'a> {
     Address(&'a mut SocketAddr),
     Store(&'a mut StoreUrl),
     Postgres(&'a mut Option<PostgresUrl>),
+    File(&'a mut Option<PathBuf>),
     Rate(&'a mut Option<StartRate>),
     Mode(&'a mut QueueMode),
     Kinds(&'a mut Option<Vec<KindName>>),
@@ -108,6 +109,7 @@ impl Slot<'_> {
             Self::Address(place) => **place = text.parse().ok()?,
             Self::Store(place) => **place = parse_store(text)?,
             Self::Postgres(place) => **place = Some(text.parse().ok()?),
+            Self::File(place) => **place = Some(parse_file(text)?),
             Self::Rate(place) => **place = Some(parse_rate(text)?),
             Self::Mode(place) => {
                 **place = QueueMode::ALL.into_iter().find(|mode| mode.as_str() == text)?;
@@ -144,6 +146,7 @@ impl Slot<'_> {
             Self::Address(place) => Some(place.to_string()),
             Self::Store(place) => Some(place.to_string()),
             Self::Postgres(place) => place.as_ref().map(PostgresUrl::to_string),
+            Self::File(place) => place.as_ref().map(|path| path.display().to_string()),
             Self::Rate(place) => place.map(show_rate),
             Self::Mode(place) => Some(place.as_str().to_owned()),
             Self::Kinds(place) => place.as_deref().map(show_kinds),
@@ -181,6 +184,7 @@ impl Slot<'_> {
             }
             Self::Store(_) => format!("sqlite://PATH, {POSTGRES_ALLOWED}, or memory:"),
             Self::Postgres(_) => POSTGRES_ALLOWED.to_owned(),
+            Self::File(_) => "the path of a file".to_owned(),
             Self::Rate(_) => format!(
                 "starts per second, from {} to {}, such as 50 or 0.5, with at most {RATE_DECIMALS} decimals",
                 show_rate(StartRate::MIN),
@@ -319,6 +323,10 @@ fn in_largest_unit(number: u64, units: &[(&str, u64)]) -> String {
 /// could take the start many seconds.
 pub(crate) fn log_filter(text: &str) -> Result<EnvFilter, ParseError> {
     EnvFilter::builder().with_regex(false).parse(text)
+}
+
+fn parse_file(text: &str) -> Option<PathBuf> {
+    (!text.is_empty()).then(|| text.into())
 }
 
 /// A number of starts per second, exactly.

@@ -9,6 +9,7 @@ use steadfast_domain::QueueName;
 use steadfast_queue::hub::{FeedReader, Heard, JobEvent, JobNews};
 use steadfast_wire::AnyJobEvent;
 
+use crate::access::InForce;
 use crate::answer::Answer;
 use crate::app::{App, Services};
 use crate::jobs::in_time;
@@ -30,6 +31,7 @@ const EVENT_ENDS: &str = "\n\n";
 pub(crate) async fn of_all(
     State(app): State<Arc<App>>,
     _place: WorkPlace,
+    in_force: InForce,
     headers: HeaderMap,
     query: Query<Vec<(String, String)>>,
 ) -> Answer {
@@ -42,7 +44,7 @@ pub(crate) async fn of_all(
     let had_one = headers.get("last-event-id").is_some_and(|value| !value.is_empty());
     let first = if had_one { format!("{GREETING}{RESYNC}").into() } else { GREETING.into() };
     let source = AllJobs { first: Some(first), reader: services.hub.feed(), queue };
-    Ok(sse::stream(source, app.phases.clone(), slot))
+    Ok(sse::stream(source, app.phases.clone(), in_force, slot))
 }
 
 /// A queue that exists.

@@ -4,6 +4,7 @@ use prometheus::Registry;
 use steadfast_lifecycle::{DrainTrigger, InFlight, Phase, Phases};
 use steadfast_queue::{Admission, EventHub, JobStore, LeaseDesk};
 
+use crate::access::Access;
 use crate::answer_memory::AnswerMemory;
 use crate::body::BodyMemories;
 use crate::config::Config;
@@ -18,6 +19,7 @@ use crate::refusals::Refusals;
 /// store is answered 503 `starting`.
 pub struct App {
     pub(crate) config: Config,
+    pub(crate) access: Access,
     pub(crate) phases: Phases,
     pub(crate) drain: DrainTrigger,
     pub(crate) registry: Registry,
@@ -49,6 +51,7 @@ impl App {
     /// An app without a store. An error when `registry` has one of the HTTP metrics already.
     pub fn new(
         config: Config,
+        access: Access,
         phases: Phases,
         drain: DrainTrigger,
         registry: Registry,
@@ -65,6 +68,7 @@ impl App {
             requests: InFlight::new(),
             services: OnceLock::new(),
             config,
+            access,
             phases,
             drain,
             registry,

@@ -10,6 +10,7 @@ use steadfast_domain::{JobId, Version};
 use steadfast_queue::hub::{Followed, Follower};
 use steadfast_wire::{JobDocument, ProcessingEvent, ProgressEvent, StateEvent};
 
+use crate::access::InForce;
 use crate::answer::Answer;
 use crate::app::App;
 use crate::jobs::read;
@@ -25,6 +26,7 @@ pub(crate) const VERSION_DIGITS_MAX: usize = 19;
 pub(crate) async fn of_job(
     State(app): State<Arc<App>>,
     _place: WorkPlace,
+    in_force: InForce,
     headers: HeaderMap,
     path: PathText,
 ) -> Answer {
@@ -38,7 +40,7 @@ pub(crate) async fn of_job(
     if job.state.is_terminal() && after.is_some_and(|after| after >= job.version) {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    Ok(sse::stream(OneJob { id, follower, app: Arc::clone(&app) }, app.phases.clone(), slot))
+    Ok(sse::stream(OneJob { id, follower, app: Arc::clone(&app) }, app.phases.clone(), in_force, slot))
 }
 
 /// The version a reader saw last.

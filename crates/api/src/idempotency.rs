@@ -13,6 +13,7 @@ const HEADER: &str = "idempotency-key";
 /// off, or the key itself.
 pub(crate) fn key_of(
     headers: &HeaderMap,
+    tenant: &Tenant,
     scope: KeyScope,
     body: &[u8],
 ) -> Result<Option<IdempotencyKey>, Refused> {
@@ -31,7 +32,7 @@ pub(crate) fn key_of(
         ));
     };
     let fingerprint = Sha256::digest(body).into();
-    Ok(Some(IdempotencyKey { tenant: Tenant::default(), scope, token, fingerprint }))
+    Ok(Some(IdempotencyKey { tenant: tenant.clone(), scope, token, fingerprint }))
 }
 
 /// The text of a structured-field String, or a bare key as it is; `None` when a quoted one is not closed.
@@ -60,7 +61,7 @@ mod tests {
     fn token(value: &str) -> Option<String> {
         let mut headers = HeaderMap::new();
         headers.insert(HEADER, HeaderValue::from_str(value).unwrap());
-        let key = key_of(&headers, KeyScope::Submit, b"{}").ok()?;
+        let key = key_of(&headers, &Tenant::default(), KeyScope::Submit, b"{}").ok()?;
         key.map(|key| key.token.as_str().to_owned())
     }
 
@@ -83,7 +84,10 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(HEADER, HeaderValue::from_static("a"));
         headers.append(HEADER, HeaderValue::from_static("b"));
-        assert!(key_of(&headers, KeyScope::Submit, b"").is_err());
-        assert!(key_of(&HeaderMap::new(), KeyScope::Submit, b"").is_ok_and(|key| key.is_none()));
+        assert!(key_of(&headers, &Tenant::default(), KeyScope::Submit, b"").is_err());
+        assert!(
+            key_of(&HeaderMap::new(), &Tenant::default(), KeyScope::Submit, b"")
+                .is_ok_and(|key| key.is_none())
+        );
     }
 }

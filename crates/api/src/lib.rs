@@ -16,6 +16,7 @@
 //! Start with `routes.rs`, which has all routes and layers, then [`Connections`].
 
 mod about;
+mod access;
 mod all_events;
 mod answer;
 mod answer_memory;
@@ -49,6 +50,7 @@ mod submit;
 mod trace;
 mod websocket;
 
+pub use access::{Access, Grant, Scope, Scopes, TokenHash, Tokens};
 pub use app::{App, Services};
 pub use body::ENVELOPE_BYTES_MAX;
 pub use config::Config;

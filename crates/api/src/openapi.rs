@@ -6,6 +6,7 @@ mod input;
 mod operation;
 mod refusals;
 mod schemas;
+mod security;
 mod serve;
 
 use std::collections::BTreeMap;
@@ -43,9 +44,9 @@ pub fn openapi_document() -> &'static str {
 fn document() -> Value {
     let mut schemas = Schemas::new();
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
-    for (method, path, about) in routes().operations() {
-        let operation = about(&mut schemas).into_json(method, &mut schemas);
-        paths.entry(path).or_default().insert(method.as_str().to_lowercase(), operation);
+    for route in routes().operations() {
+        let operation = (route.about)(&mut schemas).into_json(&route.method, route.needs, &mut schemas);
+        paths.entry(route.path).or_default().insert(route.method.as_str().to_lowercase(), operation);
     }
     json!({
         "openapi": "3.1.0",
@@ -59,6 +60,7 @@ fn document() -> Value {
         "tags": Tag::ALL.map(Tag::to_json),
         "paths": paths,
         "components": {
+            "securitySchemes": security::schemes(),
             "schemas": schemas.into_components(),
             "responses": { "method_not_allowed": refusals::method_not_allowed() },
             "examples": refusals::examples(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, StatusCode, Version};
 use steadfast_domain::InvalidField;
 use steadfast_lifecycle::Phase;
@@ -15,6 +15,7 @@ use steadfast_queue::lease_desk::WrongQueue;
 use steadfast_queue::store::{Refusal, StoreError};
 use steadfast_wire::{ErrorCode, Misread, Outcome, PROBLEM_CONTENT_TYPE, Problem};
 
+use crate::access::Scope;
 use crate::refusals::Cause;
 
 /// Until when a refused client is to stay away where nothing better is known, give or take a fifth.
@@ -33,6 +34,8 @@ pub(crate) struct Refused {
     cause: Option<Cause>,
     /// Whether the rest of the request is not worth reading.
     close: bool,
+    /// Says what token would do (RFC 6750, section 3).
+    challenge: Option<&'static str>,
 }
 
 /// Whether a request whose outcome is unknown can be sent again without harm.
@@ -47,7 +50,13 @@ pub(crate) enum Repeat {
 impl Refused {
     /// A refusal with this code and sentence.
     pub(crate) fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
-        Self { code, problem: Box::new(Problem::new(code, detail, "")), cause: None, close: false }
+        Self {
+            code,
+            problem: Box::new(Problem::new(code, detail, "")),
+            cause: None,
+            close: false,
+            challenge: None,
+        }
     }
 
     /// The sentence for people.
@@ -58,6 +67,34 @@ impl Refused {
     /// The store is not open yet.
     pub(crate) fn starting() -> Self {
         Self::new(ErrorCode::Starting, "the server is opening its store; nothing is lost, try again shortly")
+    }
+
+    /// A request without a token where one is needed.
+    pub(crate) fn no_token() -> Self {
+        let detail = "this needs a token, in the header `Authorization: Bearer TOKEN`";
+        Self::new(ErrorCode::Unauthenticated, detail).challenging("Bearer")
+    }
+
+    /// A request with something else than one token that is known. Nothing of it is repeated.
+    pub(crate) fn unknown_token() -> Self {
+        let detail =
+            "the header Authorization has no token that this server knows; it may have been replaced";
+        Self::new(ErrorCode::Unauthenticated, detail).challenging("Bearer error=\"invalid_token\"")
+    }
+
+    /// A request with a token that is good for other things.
+    pub(crate) fn lacks(scope: Scope) -> Self {
+        let detail = format!("the token lacks the scope `{}`, which this needs", scope.as_str());
+        Self::new(ErrorCode::Forbidden, detail).challenging(match scope {
+            Scope::Submit => "Bearer error=\"insufficient_scope\", scope=\"submit\"",
+            Scope::Read => "Bearer error=\"insufficient_scope\", scope=\"read\"",
+            Scope::Work => "Bearer error=\"insufficient_scope\", scope=\"work\"",
+            Scope::Admin => "Bearer error=\"insufficient_scope\", scope=\"admin\"",
+        })
+    }
+
+    fn challenging(self, challenge: &'static str) -> Self {
+        Self { challenge: Some(challenge), ..self }
     }
 
     /// Something the server has a bound on is used up.
@@ -244,7 +281,7 @@ impl Refused {
         version: Version,
         trace_id: String,
     ) -> (Response, Option<Cause>) {
-        let Self { code: _, mut problem, cause, close } = self;
+        let Self { code: _, mut problem, cause, close, challenge } = self;
         problem.trace_id = trace_id;
         match *method {
             Method::POST => problem.outcome = problem.outcome.or(Some(Outcome::None)),
@@ -264,6 +301,9 @@ impl Refused {
             let seconds = problem.retry_after_ms.unwrap_or(0).div_ceil(1_000);
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+        if let Some(challenge) = challenge {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         if close && version < Version::HTTP_2 {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -6,6 +6,7 @@ use axum::Router;
 use steadfast_wire::ErrorCode;
 use tower::ServiceBuilder;
 
+use crate::access::Needs;
 use crate::app::App;
 use crate::csrf::SameOrigin;
 use crate::described::Described;
@@ -33,48 +34,46 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// Every route: its path, what answers it, and what describes it in the OpenAPI document.
+/// Every route: its path, what it needs of its caller, what answers it, and what describes it in the OpenAPI document.
 pub(crate) fn routes() -> Described {
     // Submits and reads. Each takes a `WorkPlace`; here and below, what is over a class's places is refused at
     // once (`limits.rs`).
     let work = Described::default()
-        .post("/jobs", submit::submit, about::submit::short)
-        .post("/v1/jobs", submit::submit, about::submit::one)
-        .get("/v1/jobs", jobs::list, about::jobs::list)
-        .post("/v1/jobs/batch", submit::submit_batch, about::submit::batch)
-        .get("/v1/jobs/{id}", jobs::get, about::jobs::get)
-        .post("/v1/jobs/{id}/retry", jobs::retry, about::jobs::retry)
-        .get("/v1/jobs/{id}/events", events::of_job, about::events::of_job)
-        .get("/v1/events", all_events::of_all, about::events::of_all)
-        .get("/v1/ws", websocket::open, about::websocket::open)
-        .post("/v1/leases", leases::lease, about::leases::lease)
-        .get("/v1/queues", queues::list, about::queues::list)
-        .get("/v1/queues/{name}", queues::get, about::queues::get);
+        .post("/jobs", Needs::Submit, submit::submit, about::submit::short)
+        .post("/v1/jobs", Needs::Submit, submit::submit, about::submit::one)
+        .get("/v1/jobs", Needs::Read, jobs::list, about::jobs::list)
+        .post("/v1/jobs/batch", Needs::Submit, submit::submit_batch, about::submit::batch)
+        .get("/v1/jobs/{id}", Needs::Read, jobs::get, about::jobs::get)
+        .post("/v1/jobs/{id}/retry", Needs::Submit, jobs::retry, about::jobs::retry)
+        .get("/v1/jobs/{id}/events", Needs::Read, events::of_job, about::events::of_job)
+        .get("/v1/events", Needs::Read, all_events::of_all, about::events::of_all)
+        .get("/v1/ws", Needs::Read, websocket::open, about::websocket::open)
+        .post("/v1/leases", Needs::Work, leases::lease, about::leases::lease)
+        .get("/v1/queues", Needs::Read, queues::list, about::queues::list)
+        .get("/v1/queues/{name}", Needs::Read, queues::get, about::queues::get);
     // What takes load off the server: a `ControlPlace`, which is waited for.
     let control = Described::default()
-        .post("/v1/jobs/{id}/cancel", jobs::cancel, about::jobs::cancel)
-        .post("/v1/leases/heartbeat", leases::heartbeats, about::leases::heartbeats)
-        .post("/v1/leases/settle", leases::settle_many, about::leases::settle_many)
-        .post("/v1/leases/{lease}/heartbeat", leases::heartbeat, about::leases::heartbeat)
-        .post("/v1/leases/{lease}/complete", leases::complete, about::leases::complete)
-        .post("/v1/leases/{lease}/fail", leases::fail, about::leases::fail)
-        .post("/v1/leases/{lease}/release", leases::release, about::leases::release)
-        .post("/v1/queues/{name}/pause", queues::pause, about::queues::pause)
-        .post("/v1/queues/{name}/resume", queues::resume, about::queues::resume);
+        .post("/v1/jobs/{id}/cancel", Needs::Submit, jobs::cancel, about::jobs::cancel)
+        .post("/v1/leases/heartbeat", Needs::Work, leases::heartbeats, about::leases::heartbeats)
+        .post("/v1/leases/settle", Needs::Work, leases::settle_many, about::leases::settle_many)
+        .post("/v1/leases/{lease}/heartbeat", Needs::Work, leases::heartbeat, about::leases::heartbeat)
+        .post("/v1/leases/{lease}/complete", Needs::Work, leases::complete, about::leases::complete)
+        .post("/v1/leases/{lease}/fail", Needs::Work, leases::fail, about::leases::fail)
+        .post("/v1/leases/{lease}/release", Needs::Work, leases::release, about::leases::release)
+        .post("/v1/queues/{name}/pause", Needs::Admin, queues::pause, about::queues::pause)
+        .post("/v1/queues/{name}/resume", Needs::Admin, queues::resume, about::queues::resume);
     // What only looks, and asks the store: a `ProbePlace`.
-    let probes = Described::default().get("/readyz", health::ready, about::server::ready).get(
-        "/metrics",
-        metrics::metrics,
-        about::server::metrics,
-    );
+    let probes = Described::default()
+        .get("/readyz", Needs::Nothing, health::ready, about::server::ready)
+        .get("/metrics", Needs::Read, metrics::metrics, about::server::metrics);
     // These touch nothing that could be overloaded, and are never refused for load.
     let free = Described::default()
-        .get("/livez", health::live, about::server::live)
-        .get("/healthz", health::live, about::server::health)
-        .post("/v1/drain", drain::drain, about::server::drain)
-        .get("/openapi.json", openapi::serve, about::documents::openapi)
-        .get("/problems/{code}", pages::problem, about::documents::problem)
-        .get("/", pages::home, about::documents::home);
+        .get("/livez", Needs::Nothing, health::live, about::server::live)
+        .get("/healthz", Needs::Nothing, health::live, about::server::health)
+        .post("/v1/drain", Needs::AdminOrLocal, drain::drain, about::server::drain)
+        .get("/openapi.json", Needs::Nothing, openapi::serve, about::documents::openapi)
+        .get("/problems/{code}", Needs::Nothing, pages::problem, about::documents::problem)
+        .get("/", Needs::Nothing, pages::home, about::documents::home);
 
     work.merge(control).merge(probes).merge(free)
 }

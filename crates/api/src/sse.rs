@@ -15,6 +15,7 @@ use steadfast_lifecycle::{Phase, Phases};
 use steadfast_wire::ShutdownEvent;
 use tokio::time::sleep;
 
+use crate::access::InForce;
 use crate::limits::HeldSlot;
 
 /// A comment is sent after so long a silence, so that proxies and clients see that the stream lives.
@@ -35,13 +36,14 @@ pub(crate) trait Source: Send + 'static {
 struct Open<S> {
     source: S,
     phases: Phases,
+    in_force: InForce,
     ended: bool,
     _slot: HeldSlot,
 }
 
-/// The answer that streams what `source` has until it ends or the server drains.
-pub(crate) fn stream(source: impl Source, phases: Phases, slot: HeldSlot) -> Response {
-    let open = Open { source, phases, ended: false, _slot: slot };
+/// The answer that streams what `source` has until it ends, its reader may read no more, or the server drains.
+pub(crate) fn stream(source: impl Source, phases: Phases, in_force: InForce, slot: HeldSlot) -> Response {
+    let open = Open { source, phases, in_force, ended: false, _slot: slot };
     let events = unfold(open, |mut open| async move {
         let event = open.next().await?;
         Some((Ok::<_, Infallible>(event), open))
@@ -65,6 +67,7 @@ impl<S: Source> Open<S> {
                 self.ended = true;
                 shutdown(phase)
             }
+            () = self.in_force.ended() => None,
             event = self.source.next() => event,
             () = sleep(HEARTBEAT) => Some(COMMENT.into()),
         }

@@ -11,6 +11,7 @@ use steadfast_domain::limits;
 use steadfast_queue::store::{Durability as StoreDurability, How, KeyScope, Submitted};
 use steadfast_wire::{BatchAnswer, Durability, JobDocument, JobText, read_batch, read_job};
 
+use crate::access::tenant_of;
 use crate::answer::{self, Answer, json};
 use crate::app::{App, Services};
 use crate::body::{BodyOf, ENVELOPE_BYTES_MAX, JsonBody};
@@ -37,8 +38,10 @@ pub(crate) async fn submit(
     let bytes_max = app.config.payload_bytes_max + ENVELOPE_BYTES_MAX;
     let body = JsonBody::read(&app, &head.headers, body, BodyOf::Work, bytes_max).await?;
     let place = app.limits.take_work()?;
-    let key = key_of(&head.headers, KeyScope::Submit, body.bytes())?;
+    let tenant = tenant_of(&head.extensions);
+    let key = key_of(&head.headers, &tenant, KeyScope::Submit, body.bytes())?;
     let mut job = read_job(body.text()?)?;
+    job.tenant = tenant;
     job.trace = trace.parent();
     let holding = (place, body.into_share());
 
@@ -64,10 +67,12 @@ pub(crate) async fn submit_batch(
     };
     let body = JsonBody::read(&app, &head.headers, body, BodyOf::Work, limits::BATCH_BYTES_MAX).await?;
     let place = app.limits.take_work()?;
-    let key = key_of(&head.headers, KeyScope::Batch, body.bytes())?;
+    let tenant = tenant_of(&head.extensions);
+    let key = key_of(&head.headers, &tenant, KeyScope::Batch, body.bytes())?;
     let mut jobs = read_batch(body.text()?)?;
     for job in &mut jobs {
         job.trace = trace.parent();
+        job.tenant = tenant.clone();
     }
     let holding = (place, body.into_share());
 

@@ -17,6 +17,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::access::InForce;
 use crate::answer::Answer;
 use crate::app::App;
 use crate::connections::Peer;
@@ -25,7 +26,12 @@ use crate::problem::Refused;
 use session::Session;
 
 /// The handler.
-pub(crate) async fn open(State(app): State<Arc<App>>, _place: WorkPlace, mut request: Request) -> Answer {
+pub(crate) async fn open(
+    State(app): State<Arc<App>>,
+    _place: WorkPlace,
+    in_force: InForce,
+    mut request: Request,
+) -> Answer {
     app.services()?;
     let accept = accept_key(request.headers())?;
     let upgrade = request.extensions_mut().remove::<OnUpgrade>();
@@ -36,7 +42,7 @@ pub(crate) async fn open(State(app): State<Arc<App>>, _place: WorkPlace, mut req
     let session_app = Arc::clone(&app);
     peer.goes_on_with(async move {
         match upgrade.await {
-            Ok(socket) => Session::new(session_app, TokioIo::new(socket), slot).await.run().await,
+            Ok(socket) => Session::new(session_app, TokioIo::new(socket), slot).await.run(in_force).await,
             Err(_) => false,
         }
     });

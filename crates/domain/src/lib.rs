@@ -31,7 +31,7 @@ pub use id::{BootId, Fence, JobId, JobIds, Version};
 pub use job::{Change, HISTORY_MAX, Job, JobError};
 pub use json::RawJson;
 pub use name::{
-    IdempotencyToken, KindName, ProgramName, QueueName, Tenant, TraceParent, UniqueKey, WorkerName,
+    IdempotencyToken, KindName, ProgramName, QueueName, Tenant, TokenName, TraceParent, UniqueKey, WorkerName,
 };
 pub use new_job::{AttemptTimeout, NewJob, Start};
 pub use priority::Priority;

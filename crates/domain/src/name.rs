@@ -69,6 +69,10 @@ checked_string!(
     ProgramName, "program name", is_name, NAME_ALLOWED
 );
 checked_string!(
+    /// What people call a token: 1 to 64 bytes of `[a-z0-9._-]`.
+    TokenName, "token name", is_name, NAME_ALLOWED
+);
+checked_string!(
     /// At most one live job of a queue has this key: 1 to 255 bytes without control characters.
     UniqueKey, "unique_key",
     |text| (1..=limits::KEY_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control),
@@ -79,7 +83,7 @@ checked_string!(
     IdempotencyToken, "Idempotency-Key", is_visible_ascii, KEY_ALLOWED
 );
 checked_string!(
-    /// Whose job it is; the empty name until there are tenants.
+    /// Whose job it is; the empty name where a token names none, and where there are no tokens.
     Tenant, "tenant", |text| text.is_empty() || is_name(text), TENANT_ALLOWED
 );
 checked_string!(

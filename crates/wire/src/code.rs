@@ -5,6 +5,8 @@ pub enum ErrorCode {
     MalformedJson,
     /// A path or query parameter, or a header, is not one.
     InvalidParameter,
+    /// No token, or none that is known.
+    Unauthenticated,
     /// The caller may not do this.
     Forbidden,
     /// No route.
@@ -59,9 +61,10 @@ use ErrorCode as Code;
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Code::MalformedJson,
         Code::InvalidParameter,
+        Code::Unauthenticated,
         Code::Forbidden,
         Code::NotFound,
         Code::JobNotFound,
@@ -136,13 +139,21 @@ impl ErrorCode {
                 "A part of the path, a query parameter or a header has a value that is not allowed. The members \
                  `parameter`, `value` and `allowed` say which.",
             ),
+            Code::Unauthenticated => (
+                "unauthenticated",
+                401,
+                false,
+                "A token is needed",
+                "The server answers this only to those who bring a token it knows, in the header `Authorization: \
+                 Bearer TOKEN`. Nothing was done. Whoever runs the server gives tokens.",
+            ),
             Code::Forbidden => (
                 "forbidden",
                 403,
                 false,
                 "Not allowed",
-                "The request was understood, but its sender may not do this: a drain asked for from another \
-                 machine, or a change asked for by a foreign web page.",
+                "The request was understood, but its sender may not do this: the token lacks the scope that `detail` \
+                 names, a drain is asked for from another machine, or a change by a foreign web page.",
             ),
             Code::NotFound => (
                 "not_found",

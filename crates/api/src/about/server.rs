@@ -50,7 +50,8 @@ pub(crate) fn drain(schemas: &mut Schemas) -> Operation {
             .example(json!({ "status": "draining", "phase": "ready" }));
     Operation::new(Tag::Server, "drain", "Drain and stop the server")
         .description(
-            "The same as SIGTERM. Only for clients on the server's own machine; can be repeated safely.",
+            "The same as SIGTERM. For clients on the server's own machine, and for those with a token of the scope \
+             `admin`; can be repeated safely.",
         )
         .answer(answer)
 }

@@ -8,6 +8,8 @@ use super::answer::Answer;
 use super::input::{Body, Parameter};
 use super::refusals;
 use super::schemas::Schemas;
+use super::security;
+use crate::access::Needs;
 
 /// Describes a route of one method.
 pub(crate) type About = fn(&mut Schemas) -> Operation;
@@ -74,7 +76,7 @@ impl Operation {
         self
     }
 
-    pub(super) fn into_json(self, method: &Method, schemas: &mut Schemas) -> Value {
+    pub(super) fn into_json(self, method: &Method, needs: Needs, schemas: &mut Schemas) -> Value {
         let mut responses: BTreeMap<String, Value> = BTreeMap::new();
         for answer in self.answers {
             responses.insert(answer.status.as_str().to_owned(), answer.into_json());
@@ -84,6 +86,9 @@ impl Operation {
             // Of foreign pages, before the route is reached.
             codes.push(ErrorCode::Forbidden);
         }
+        if needs.scope().is_some() {
+            codes.extend([ErrorCode::Unauthenticated, ErrorCode::Forbidden]);
+        }
         responses.extend(refusals::responses(&codes, !method.is_safe(), schemas));
 
         let mut operation = Map::from_iter([
@@ -91,6 +96,7 @@ impl Operation {
             ("tags".to_owned(), json!([self.tag.name()])),
             ("summary".to_owned(), self.summary.into()),
             ("responses".to_owned(), json!(responses)),
+            ("security".to_owned(), security::of(needs)),
         ]);
         if let Some(description) = self.description {
             operation.insert("description".to_owned(), description.into());

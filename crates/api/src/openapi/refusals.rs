@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde_json::{Map, Value, json};
 use steadfast_wire::{ErrorCode, Outcome, PROBLEM_CONTENT_TYPE, Problem};
 
@@ -54,6 +54,15 @@ fn response(status: u16, codes: &[ErrorCode], is_change: bool, problem: Value) -
             "examples": examples,
         } },
     });
+    if status == 401 {
+        response["headers"] = json!({
+            WWW_AUTHENTICATE.as_str(): {
+                "required": true,
+                "schema": { "type": "string", "pattern": "^Bearer" },
+                "description": "How to bring a token (RFC 6750).",
+            },
+        });
+    }
     if comes_back {
         response["headers"] = json!({
             RETRY_AFTER.as_str(): {

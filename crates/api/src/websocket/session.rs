@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Bytes, Error, Message, Utf8Bytes};
 
 use super::subscriptions::Subscriptions;
+use crate::access::InForce;
 use crate::app::App;
 use crate::limits::HeldSlot;
 use crate::problem::Refused;
@@ -74,12 +75,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
     }
 
-    /// Serves the client until it or the server goes. Returns whether the connection may end politely.
-    pub(super) async fn run(mut self) -> bool {
+    /// Serves the client until it or the server goes, or its token. Returns whether the connection may end politely.
+    pub(super) async fn run(mut self, mut in_force: InForce) -> bool {
         let phases = self.app.phases.clone();
         let end = tokio::select! {
             biased;
             _ = phases.at_least(Phase::Draining) => End::Shutdown,
+            () = in_force.ended() => End::Close(CloseCode::Policy, "the token is in force no more"),
             end = self.serve() => end,
         };
         if timeout(CLOSE_WITHIN, self.say_goodbye(end)).await != Ok(Ok(())) {
@@ -210,13 +212,15 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
+    use crate::access::Access;
     use crate::config::Config;
 
     /// A session on one end of a pipe, and its client on the other.
     async fn session() -> (Session<DuplexStream>, WebSocketStream<DuplexStream>, PhaseSender) {
         let (phase, phases) = phases();
         let (drain, _) = drain_channel();
-        let app = App::new(Config::default(), phases, drain, prometheus::Registry::new()).unwrap();
+        let app = App::new(Config::default(), Access::default(), phases, drain, prometheus::Registry::new())
+            .unwrap();
         let slot = app.held.take().unwrap();
         let (ours, theirs) = tokio::io::duplex(64);
         let client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
@@ -227,7 +231,7 @@ mod tests {
     async fn a_client_that_answers_nothing_is_gone_after_two_pings() {
         let (session, _client, _phase) = session().await;
         let began = Instant::now();
-        assert!(!session.run().await);
+        assert!(!session.run(InForce::unlimited()).await);
         assert_eq!(began.elapsed(), 2 * PING_EVERY);
     }
 
@@ -235,7 +239,7 @@ mod tests {
     async fn a_client_that_answers_pings_stays() {
         let (session, mut client, _phase) = session().await;
         let answering = async { while let Some(Ok(_)) = client.next().await {} };
-        let both = async { tokio::join!(session.run(), answering) };
+        let both = async { tokio::join!(session.run(InForce::unlimited()), answering) };
         assert!(timeout(100 * PING_EVERY, both).await.is_err());
     }
 
@@ -254,7 +258,7 @@ mod tests {
         let began = Instant::now();
         let (is_polite, ()) = tokio::select! {
             () = talking => unreachable!("the client talks for ever"),
-            ended = async { tokio::join!(session.run(), drains) } => ended,
+            ended = async { tokio::join!(session.run(InForce::unlimited()), drains) } => ended,
         };
         assert!(!is_polite);
         assert_eq!(began.elapsed(), PING_EVERY / 2 + CLOSE_WITHIN);

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use steadfast_api::{Access, Tokens};
 use steadfast_domain::JobId;
 use steadfast_lifecycle::Phase;
 use steadfast_testkit::raw::RawAnswer;
@@ -107,6 +108,9 @@ async fn meet_those_of_limits_and_phases(met: &mut Met) {
 
     let busy = given_outside().config(|config| config.requests_max = 0).start().await;
     met.check(&busy.post("/v1/jobs", JOB).await, ErrorCode::Overloaded);
+
+    let guarded = given_outside().access(&Access::by(Tokens::default())).start().await;
+    met.check(&guarded.post("/v1/jobs", JOB).await, ErrorCode::Unauthenticated);
 
     let mut starting = given_outside().start_unattached().await;
     met.check(&starting.post("/v1/jobs", JOB).await, ErrorCode::Starting);

@@ -24,9 +24,13 @@ pub(crate) struct Event {
 impl EventStream {
     pub(crate) async fn open(outside: &Outside, path: &str, last: Option<&str>) -> Self {
         let headers: Vec<_> = last.map(|id| ("Last-Event-ID", id)).into_iter().collect();
+        Self::open_with(outside, path, &headers).await
+    }
+
+    pub(crate) async fn open_with(outside: &Outside, path: &str, headers: &[(&str, &str)]) -> Self {
         let mut socket = TcpStream::connect(outside.address).await.unwrap();
         // HTTP/1.0 has no chunks: the body is what comes until the end.
-        let request = String::from_utf8(request("GET", path, &headers, b"")).unwrap();
+        let request = String::from_utf8(request("GET", path, headers, b"")).unwrap();
         socket.write_all(request.replace("HTTP/1.1", "HTTP/1.0").as_bytes()).await.unwrap();
         let mut stream = Self { head: String::new(), socket, received: String::new() };
         stream.head = stream.until("\r\n\r\n").await.unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
-use steadfast_api::{App, Config, Connections, Listener, Services};
+use steadfast_api::{Access, App, Config, Connections, Listener, Services};
 use steadfast_domain::{BootId, InvalidField, JobId, KindName, QueueName, RawJson};
 use steadfast_lifecycle::{DrainRequests, Phase, PhaseSender, Tasks, drain_channel, phases};
 use steadfast_queue::admission::{AdmissionConfig, JobRates, QueueConfig, QueueMode, SettleRates};
@@ -29,6 +29,7 @@ use crate::faulty_store::FaultyStore;
 /// What a test sets before the server starts.
 pub(crate) struct Given {
     config: Config,
+    access: Access,
     limits: StoreLimits,
     queue_capacity: (Option<u64>, Option<u64>),
     listener: Option<Listener>,
@@ -54,6 +55,7 @@ pub(crate) const PULL: &str = "pull";
 pub(crate) fn given_outside() -> Given {
     Given {
         config: Config::default(),
+        access: Access::default(),
         limits: StoreLimits::default(),
         queue_capacity: (None, None),
         listener: None,
@@ -89,6 +91,11 @@ impl Given {
         self
     }
 
+    /// Only for those with tokens. A test changes them by the `access` it keeps.
+    pub(crate) fn access(self, access: &Access) -> Self {
+        Self { access: access.clone(), ..self }
+    }
+
     /// Jobs the queue `default` holds, and bytes of their payloads.
     pub(crate) fn capacity(mut self, jobs: u64, bytes: u64) -> Self {
         self.queue_capacity = (Some(jobs), Some(bytes));
@@ -108,7 +115,7 @@ impl Given {
         let pool_metrics = PoolMetrics::register(&registry).unwrap();
         let payload_bytes_max = self.config.payload_bytes_max;
         let request_timeout = self.config.request_timeout;
-        let app = App::new(self.config, phases.clone(), drain, registry).unwrap();
+        let app = App::new(self.config, self.access, phases.clone(), drain, registry).unwrap();
 
         let store = Arc::new(FaultyStore::new(MemoryStore::new(self.limits)));
         let spec = QueueSpec {

@@ -19,5 +19,6 @@ mod phases;
 mod read_cache;
 mod streams;
 mod submits;
+mod tokens;
 mod waits;
 mod websocket;

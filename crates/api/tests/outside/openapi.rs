@@ -42,12 +42,12 @@ const ROUTES: &[&str] = &[
 /// Methods a client may come with, but HEAD, which is GET's.
 const METHODS: [&str; 6] = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-fn document() -> Value {
+pub(crate) fn document() -> Value {
     serde_json::from_str(steadfast_api::openapi_document()).unwrap()
 }
 
 /// Each operation: its method, its path, itself.
-fn operations(document: &Value) -> Vec<(String, &str, &Value)> {
+pub(crate) fn operations(document: &Value) -> Vec<(String, &str, &Value)> {
     let paths = document["paths"].as_object().unwrap();
     paths
         .iter()
@@ -76,7 +76,7 @@ fn every_operation_has_its_own_name() {
 }
 
 /// A path with a value for its parameter.
-fn filled(path: &str) -> String {
+pub(crate) fn filled(path: &str) -> String {
     path.replace("{id}", "019aa3c4-6f80-7000-8c4e-5b1f0c6a7d21")
         .replace("{lease}", "019aa3c4-6f80-7000-8c4e-5b1f0c6a7d21.7.30000")
         .replace("{name}", "default")

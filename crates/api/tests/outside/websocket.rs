@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use steadfast_api::{Access, Tokens};
 use steadfast_lifecycle::Phase;
 use steadfast_testkit::PATIENCE;
 use tokio::net::TcpStream;
@@ -13,19 +14,20 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::all_events::submit_to;
 use crate::harness::{Outside, given_outside, problem, request};
+use crate::tokens::tokens;
 
 /// An open WebSocket.
 struct Socket(WebSocketStream<TcpStream>);
 
 impl Socket {
     async fn open(outside: &Outside) -> Self {
-        Self::open_from(outside, None).await.unwrap()
+        Self::open_with(outside, None).await.unwrap()
     }
 
-    async fn open_from(outside: &Outside, origin: Option<&str>) -> Result<Self, Error> {
+    async fn open_with(outside: &Outside, header: Option<(&'static str, &str)>) -> Result<Self, Error> {
         let mut request = format!("ws://{}/v1/ws", outside.address).into_client_request()?;
-        if let Some(origin) = origin {
-            request.headers_mut().insert("origin", origin.parse().unwrap());
+        if let Some((name, value)) = header {
+            request.headers_mut().insert(name, value.parse().unwrap());
         }
         let stream = TcpStream::connect(outside.address).await.unwrap();
         Ok(Self(client_async(request, stream).await?.0))
@@ -202,9 +204,10 @@ async fn what_is_no_text_or_too_long_closes_the_connection() {
 async fn a_page_of_another_origin_cannot_open_one() {
     let outside = given_outside().start().await;
     let own = format!("http://{}", outside.address);
-    let mut socket = Socket::open_from(&outside, Some(&own)).await.unwrap();
+    let mut socket = Socket::open_with(&outside, Some(("origin", &own))).await.unwrap();
     socket.subscribe(json!("all")).await;
-    let Err(Error::Http(answer)) = Socket::open_from(&outside, Some("http://evil.example")).await else {
+    let Err(Error::Http(answer)) = Socket::open_with(&outside, Some(("origin", "http://evil.example"))).await
+    else {
         panic!("a foreign page opened a WebSocket");
     };
     assert_eq!(answer.status(), 403);
@@ -273,4 +276,19 @@ async fn an_open_websocket_is_cut_when_time_is_up() {
     let report = outside.connections.close(Instant::now() + Duration::from_millis(300)).await;
     assert_eq!((report.closed, report.cut), (0, 1));
     assert!(matches!(timeout(PATIENCE, socket.0.next()).await.unwrap(), None | Some(Err(_))));
+}
+
+#[tokio::test]
+async fn a_session_ends_with_its_token() {
+    let access = Access::by(tokens());
+    let outside = given_outside().access(&access).start().await;
+    let bearer = Some(("authorization", "Bearer read"));
+    let mut socket = Socket::open_with(&outside, bearer).await.unwrap();
+    socket.subscribe(json!("all")).await;
+    access.replace(Tokens::default());
+    assert_eq!(socket.closed().await, CloseCode::Policy);
+    for header in [None, bearer] {
+        let Err(Error::Http(refused)) = Socket::open_with(&outside, header).await else { panic!("a socket") };
+        assert_eq!(refused.status(), 401);
+    }
 }

@@ -1,0 +1,117 @@
+use std::future::{Ready, ready};
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::handler::Handler;
+use axum::response::{IntoResponse, Response};
+use futures_util::future::Either;
+use http::{Extensions, HeaderMap};
+use hyper::body::Body as _;
+use steadfast_domain::Tenant;
+use steadfast_wire::ErrorCode;
+
+use super::bearer::Presented;
+use super::{Known, Scope};
+use crate::app::App;
+use crate::connections::Peer;
+use crate::problem::Refused;
+
+/// Headers that a proxy adds: behind one on this machine, everybody would be a peer on this machine.
+const FORWARDED: [&str; 3] = ["forwarded", "x-forwarded-for", "via"];
+
+/// What a route asks of whoever calls it, where the server has tokens at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// Nothing: it is for everybody.
+    Nothing,
+    /// [`Scope::Submit`].
+    Submit,
+    /// [`Scope::Read`].
+    Read,
+    /// [`Scope::Work`].
+    Work,
+    /// [`Scope::Admin`].
+    Admin,
+    /// [`Scope::Admin`], or to be on the server's machine. Without tokens there is only the latter.
+    AdminOrLocal,
+}
+
+/// A handler that answers only those who have what its route needs. Nothing of a request that is refused is read
+/// but its head, and it takes no place from anybody.
+#[derive(Clone)]
+pub(crate) struct Guarded<H> {
+    pub(crate) needs: Needs,
+    pub(crate) handler: H,
+}
+
+impl<H, T> Handler<T, Arc<App>> for Guarded<H>
+where
+    H: Handler<T, Arc<App>>,
+    T: 'static,
+{
+    type Future = Either<H::Future, Ready<Response>>;
+
+    fn call(self, mut request: Request, app: Arc<App>) -> Self::Future {
+        match self.needs.check(&app, &request) {
+            Ok(None) => Either::Left(self.handler.call(request, app)),
+            Ok(Some(known)) => {
+                request.extensions_mut().insert(known);
+                Either::Left(self.handler.call(request, app))
+            }
+            Err(refused) => {
+                let has_body = request.body().size_hint().upper() != Some(0);
+                let refused = if has_body { refused.and_close() } else { refused };
+                Either::Right(ready(refused.into_response()))
+            }
+        }
+    }
+}
+
+impl Needs {
+    /// The scope that does.
+    pub(crate) const fn scope(self) -> Option<Scope> {
+        match self {
+            Self::Nothing => None,
+            Self::Submit => Some(Scope::Submit),
+            Self::Read => Some(Scope::Read),
+            Self::Work => Some(Scope::Work),
+            Self::Admin | Self::AdminOrLocal => Some(Scope::Admin),
+        }
+    }
+
+    /// Whose request it is, where that matters, or why it is refused.
+    fn check(self, app: &App, request: &Request) -> Result<Option<Arc<Known>>, Refused> {
+        let Some(scope) = self.scope() else { return Ok(None) };
+        if self == Self::AdminOrLocal {
+            if is_local(request) {
+                return Ok(None);
+            }
+            if app.access.is_open() {
+                let detail = "a drain can only be asked for from the machine the server runs on";
+                return Err(Refused::new(ErrorCode::Forbidden, detail));
+            }
+        }
+        if app.access.is_open() {
+            return Ok(None);
+        }
+        let known = match Presented::by(request.headers()) {
+            Presented::Token(token) => app.access.known(token).ok_or_else(Refused::unknown_token)?,
+            Presented::Nothing => return Err(Refused::no_token()),
+            Presented::Malformed => return Err(Refused::unknown_token()),
+        };
+        match known.grant.scopes.has(scope) {
+            true => Ok(Some(known)),
+            false => Err(Refused::lacks(scope)),
+        }
+    }
+}
+
+fn is_local(request: &Request) -> bool {
+    let is_forwarded = |headers: &HeaderMap| FORWARDED.iter().any(|name| headers.contains_key(*name));
+    request.extensions().get::<Peer>().is_some_and(Peer::is_loopback) && !is_forwarded(request.headers())
+}
+
+/// Whose the keys of a request are.
+pub(crate) fn tenant_of(extensions: &Extensions) -> Tenant {
+    extensions.get::<Arc<Known>>().map(|known| known.grant.tenant.clone()).unwrap_or_default()
+}
