@@ -26,6 +26,7 @@ mod signals;
 mod stop;
 mod store;
 mod systemd;
+mod telemetry;
 mod wiring;
 mod work;
 
@@ -34,6 +35,7 @@ pub use programs::guard_if_asked;
 pub use server::{Server, StartError};
 pub use store::NoStore;
 pub use systemd::{InheritedSockets, SocketsError};
+pub use telemetry::TelemetryError;
 
 /// What a program of one's own is written with: one dependency brings them all, in versions that fit.
 pub use {steadfast_domain as domain, steadfast_lifecycle as lifecycle, steadfast_queue as queue};

@@ -25,6 +25,7 @@ use crate::signals::Signals;
 use crate::stop::{StopListener, Urgency};
 use crate::store::{NoStore, Opening};
 use crate::systemd::{InheritedSockets, Supervisor};
+use crate::telemetry::{Telemetry, TelemetryError};
 use crate::work::{Parts, Work};
 use crate::{open_files, programs, store, wiring};
 
@@ -104,6 +105,9 @@ pub enum StartError {
     /// The settings have programs, and there is no guard for them.
     #[error("programs as jobs ([exec.*] settings): {0}")]
     Programs(#[source] Box<dyn Error + Send + Sync>),
+    /// Traces and metrics cannot be exported.
+    #[error("telemetry (OTEL_* variables): {0}")]
+    Telemetry(#[from] TelemetryError),
     /// There is no store.
     #[error("{0}")]
     Store(#[from] NoStore),
@@ -187,7 +191,7 @@ impl Server {
     /// From the first bound port to the end of the drain.
     async fn serve(self, runtimes: PoolRuntimes) -> Result<Drained, StartError> {
         let Self { loaded, registry, handlers, hooks, store, sockets } = self;
-        let Loaded { settings, budget, token_file, .. } = loaded;
+        let Loaded { settings, budget, token_file, telemetry, .. } = loaded;
         say_if_cut(&settings, &budget);
         let other_files =
             EXTRA_CONNECTIONS + settings.concurrency * programs::files_per_attempt(&settings.programs);
@@ -211,11 +215,14 @@ impl Server {
         listening.spawn(supervisor.clone().keep_telling(phases.clone(), runtimes.pool.clone()));
         register_build_info(&registry)?;
         LifecycleMetrics::register(&registry, phases.clone(), ledger.clone())?;
-        let config = wiring::api(&settings, connections_max);
+        let telemetry = Telemetry::new(&telemetry, &registry)?;
+        let tracer = telemetry.tracer();
+        let config = wiring::api(&settings, connections_max, tracer.clone());
         let (access, token_file) = wiring::access(token_file);
         let app = App::new(config, access, phases.clone(), drain.clone(), registry.clone())?;
         let connections = Connections::serve(listen(settings.listen, sockets).await?, Arc::clone(&app));
 
+        let telemetry = telemetry.begin(Arc::clone(&app)).map_err(TelemetryError::from)?;
         let queues = wiring::queues(&settings);
         let store_name = store.as_ref().map_or_else(|| settings.store.to_string(), |_| OWN_STORE.to_owned());
         let mut opening = begin_to_open(store, &settings, &queues, &registry)?;
@@ -244,6 +251,7 @@ impl Server {
                     store: Arc::clone(&store),
                     handlers,
                     runtimes,
+                    tracer,
                     drain,
                     drain_ends: drain_ends_at,
                     background: work.background.clone(),
@@ -254,7 +262,7 @@ impl Server {
                 Store::Open(store)
             }
         };
-        Ok(Shutdown { app, connections, hooks, store, work }.run(course).await)
+        Ok(Shutdown { app, connections, hooks, store, work, telemetry }.run(course).await)
     }
 }
 

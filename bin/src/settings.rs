@@ -7,8 +7,9 @@
 //!   file                 ┘
 //! ```
 //!
-//! **Invariant:** of the environment, only the names in [`SETTINGS`] are ever read. Kubernetes puts
-//! `STEADFAST_PORT` and `STEADFAST_SERVICE_HOST` into pods near a Service of that name.
+//! **Invariant:** of the environment, only the names in [`SETTINGS`] and, for OpenTelemetry, those in
+//! [`TELEMETRY_VARIABLES`] are ever read. Kubernetes puts `STEADFAST_PORT` and `STEADFAST_SERVICE_HOST` into pods near a
+//! Service of that name.
 
 mod args;
 mod error;
@@ -16,6 +17,7 @@ mod file;
 mod programs;
 mod queues;
 mod table;
+mod telemetry;
 mod tokens;
 mod value;
 
@@ -36,6 +38,10 @@ use file::File;
 pub use programs::ProgramSettings;
 pub use queues::QueueSettings;
 pub use table::{SETTINGS, Setting};
+pub use telemetry::{
+    CollectorSettings, MetricsSettings, TELEMETRY_DISABLED, TELEMETRY_VARIABLES, TelemetrySettings,
+    TracesSettings,
+};
 pub(crate) use tokens::TokenFile;
 pub use tokens::TokenFileError;
 use value::NotAllowed;
@@ -148,6 +154,8 @@ pub struct Loaded {
     pub budget: Budget,
     /// The token file that the settings name, as it was read with them.
     pub(crate) token_file: Option<TokenFile>,
+    /// What OpenTelemetry's own variables say.
+    pub telemetry: TelemetrySettings,
     sources: BTreeMap<&'static str, Source>,
 }
 
@@ -202,7 +210,8 @@ impl Loaded {
         let token_file = settings.token_file.as_deref().map(TokenFile::read).transpose();
         let token_file =
             token_file.map_err(|reason| SettingsError::Tokens { key: name("token_file"), reason })?;
-        Ok(Self { settings, budget, token_file, sources })
+        let telemetry = TelemetrySettings::read(&environment)?;
+        Ok(Self { settings, budget, token_file, telemetry, sources })
     }
 
     /// Where the value of a setting came from.

@@ -3,8 +3,8 @@
 //! ```text
 //!  LameDuck ──▶ Draining ──▶ Cancelling ──▶ Handback ─────────────▶ Stopped
 //!  accept on,   pre hooks;   attempts are   unfinished jobs go      post hooks, background
-//!  claim no     what runs    told to        back; then the          tasks, store, ledger
-//!  more         may end      checkpoint     listener closes
+//!  claim no     what runs    told to        back; then the          tasks, store, ledger,
+//!  more         may end      checkpoint     listener closes         telemetry
 //! ```
 //!
 //! Each step has a deadline and ends early when nothing is left to wait for. The time of the steps from
@@ -25,6 +25,7 @@ use steadfast_queue::{JobStore, WorkerPool};
 pub(crate) use course::Course;
 
 use crate::store::Opening;
+use crate::telemetry::Exporting;
 use crate::work::Work;
 
 /// Everything that has to end.
@@ -34,6 +35,7 @@ pub(crate) struct Shutdown {
     pub(crate) hooks: Hooks,
     pub(crate) store: Store,
     pub(crate) work: Work,
+    pub(crate) telemetry: Exporting,
 }
 
 /// The store, as far as it had come.
@@ -53,7 +55,7 @@ pub(crate) struct Drained {
 impl Shutdown {
     /// The whole stop, once one is asked for.
     pub(crate) async fn run(self, mut course: Course) -> Drained {
-        let Self { app, connections, hooks: Hooks { pre, post }, store, work } = self;
+        let Self { app, connections, hooks: Hooks { pre, post }, store, work, telemetry } = self;
         let Work { pool, mutations, background } = work;
         let urgency = course.begin().await;
 
@@ -86,7 +88,7 @@ impl Shutdown {
         app.close_read_cache();
         course.close_store(store, deadlines).await;
         drop(step);
-        course.end(deadlines)
+        course.end(telemetry, deadlines).await
     }
 }
 

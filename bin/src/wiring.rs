@@ -8,6 +8,7 @@ use steadfast_handlers::HttpConfig;
 use steadfast_lifecycle::DrainTrigger;
 use steadfast_queue::admission::{AdmissionConfig, JobRates, QueueConfig, QueueMode, SettleRates};
 use steadfast_queue::pool::{PoolConfig, PoolQueue};
+use steadfast_queue::spans::Tracer;
 use steadfast_queue::store::{QueueSpec, Retention, StoreLimits};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -48,7 +49,7 @@ pub(crate) fn queue_spec(queue: &QueueSettings) -> QueueSpec {
 }
 
 /// `connections_max` may be lower than the settings', to fit the limit of open files.
-pub(crate) fn api(settings: &Settings, connections_max: usize) -> ApiConfig {
+pub(crate) fn api(settings: &Settings, connections_max: usize, tracer: Tracer) -> ApiConfig {
     ApiConfig {
         requests_max: settings.requests_max,
         held_max: settings.held_max,
@@ -57,6 +58,7 @@ pub(crate) fn api(settings: &Settings, connections_max: usize) -> ApiConfig {
         body_timeout: settings.body_timeout,
         request_timeout: settings.request_timeout,
         payload_bytes_max: settings.payload_max,
+        tracer,
         ..ApiConfig::default()
     }
 }
@@ -108,6 +110,7 @@ pub(crate) fn pool(
     queues: &[QueueSettings],
     settle_rates: Arc<SettleRates>,
     job_rates: Arc<JobRates>,
+    tracer: Tracer,
     drain: DrainTrigger,
 ) -> PoolConfig {
     let queue = |queue: &QueueSettings| PoolQueue {
@@ -124,6 +127,7 @@ pub(crate) fn pool(
         queues: pushed.map(queue).collect(),
         settle_rates,
         job_rates,
+        tracer,
         drain,
     }
 }

@@ -9,6 +9,7 @@ use steadfast_queue::admission::{JobRates, SettleRates};
 use steadfast_queue::lease_desk::LeaseDeskConfig;
 use steadfast_queue::metrics::{AdmissionMetrics, PoolMetrics};
 use steadfast_queue::pool::PoolRuntimes;
+use steadfast_queue::spans::Tracer;
 use steadfast_queue::store::Durability;
 use steadfast_queue::{Admission, EventHub, Handlers, JobStore, LeaseDesk, WorkerPool, run_upkeep};
 use tokio::sync::watch;
@@ -36,6 +37,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) store: Arc<dyn JobStore>,
     pub(crate) handlers: Handlers,
     pub(crate) runtimes: PoolRuntimes,
+    pub(crate) tracer: Tracer,
     pub(crate) drain: DrainTrigger,
     pub(crate) drain_ends: watch::Receiver<Option<Instant>>,
     pub(crate) background: Tasks,
@@ -76,6 +78,7 @@ impl Parts<'_> {
             LeaseDeskConfig {
                 payload_bytes_max: settings.payload_max,
                 settle_rates: Arc::clone(&settle_rates),
+                tracer: self.tracer.clone(),
             },
             Arc::clone(&admission),
             Arc::clone(&hub),
@@ -83,7 +86,7 @@ impl Parts<'_> {
         );
         background.spawn_essential("lease desk", &self.drain, Arc::clone(&desk).run(phases.clone()));
         let pool = WorkerPool::start(
-            wiring::pool(settings, queues, settle_rates, job_rates, self.drain),
+            wiring::pool(settings, queues, settle_rates, job_rates, self.tracer, self.drain),
             Arc::clone(&store),
             handlers,
             Arc::clone(&hub),

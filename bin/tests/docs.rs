@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use steadfast::settings::SETTINGS;
+use steadfast::settings::{SETTINGS, TELEMETRY_DISABLED, TELEMETRY_VARIABLES};
 use steadfast_domain::{Event, TRANSITIONS};
 
 fn read(path: &str) -> String {
@@ -69,4 +69,15 @@ fn the_settings_table_is_the_codes() {
         })
         .collect();
     assert_eq!(written, known);
+}
+
+#[test]
+fn the_table_of_traces_has_every_variable_that_is_read() {
+    let text = read("docs/OPERATIONS.md");
+    let rows = text.lines().filter(|line| line.starts_with("| `OTEL_"));
+    let written: BTreeSet<&str> = rows
+        .flat_map(|row| row.split('|').nth(1).unwrap_or_default().split(','))
+        .map(|name| name.trim().trim_matches('`'))
+        .collect();
+    assert_eq!(written, TELEMETRY_VARIABLES.into_iter().chain([TELEMETRY_DISABLED]).collect());
 }

@@ -13,6 +13,7 @@ use steadfast_lifecycle::{Phase, PhaseSender, drain_channel, phases};
 use steadfast_queue::admission::{JobRates, SettleRates};
 use steadfast_queue::metrics::{PoolMetrics, StoreMetrics};
 use steadfast_queue::pool::{PoolConfig, PoolQueue, PoolRuntimes};
+use steadfast_queue::spans::Tracer;
 use steadfast_queue::store::{JobStore, QueueSpec, StoreLimits, Submission};
 use steadfast_queue::{EventHub, Failure, Finish, Handlers, JobContext, JobHandler, MemoryStore, WorkerPool};
 use steadfast_store_postgres::{PostgresConfig, PostgresStore};
@@ -109,6 +110,7 @@ fn replica(store: Arc<dyn JobStore>, boot: u128, handler: Counting) -> Replica {
         queues: WEIGHTS.iter().map(pool_queue).collect(),
         settle_rates: Arc::new(SettleRates::new()),
         job_rates: Arc::new(JobRates::new([])),
+        tracer: Tracer::default(),
         drain: drain_channel().0,
     };
     let here = Handle::current();

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::{Drained, Store};
 use crate::stop::{Stop, Urgency};
 use crate::systemd::Supervisor;
+use crate::telemetry::Exporting;
 
 /// How long answers go on saying `Connection: close` after the last job has settled, before idle
 /// connections are closed: a client that is about to use one is told, not cut off.
@@ -178,8 +179,9 @@ impl Course {
         }
     }
 
-    /// The account of it all, and what to exit with.
-    pub(super) fn end(self, deadlines: Deadlines) -> Drained {
+    /// The account of it all, what the collector has not yet got of it, and what to exit with. A collector that does
+    /// not answer takes no more than the flush's share, whatever was left of the rest, and is no fault of the drain.
+    pub(super) async fn end(self, telemetry: Exporting, deadlines: Deadlines) -> Drained {
         let now = Instant::now();
         if now > deadlines.end {
             self.ledger.fault(format!("closing overran its time by {:?}", now - deadlines.end));
@@ -187,6 +189,7 @@ impl Course {
         let code = self.ledger.finish();
         self.ledger.emit();
         last_word(self.ledger.to_string());
+        telemetry.finish(deadlines.end.min(Instant::now() + self.budget.share(Phase::Stopped))).await;
         Drained { code, last_resort: self.last_resort }
     }
 }

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use steadfast_queue::spans::Tracer;
+
 /// The limits of the server's outside.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -23,6 +25,8 @@ pub struct Config {
     pub stall_timeout: Duration,
     /// Bytes of one payload; bodies may be [`ENVELOPE_BYTES_MAX`](crate::ENVELOPE_BYTES_MAX) larger.
     pub payload_bytes_max: usize,
+    /// Where each request is a span.
+    pub tracer: Tracer,
 }
 
 impl Default for Config {
@@ -37,6 +41,7 @@ impl Default for Config {
             request_timeout: Duration::from_secs(30),
             stall_timeout: Duration::from_secs(30),
             payload_bytes_max: 256 * 1024,
+            tracer: Tracer::default(),
         }
     }
 }

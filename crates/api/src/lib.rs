@@ -44,6 +44,7 @@ mod problem;
 mod queues;
 mod read_cache;
 mod refusals;
+mod request_span;
 mod routes;
 mod sse;
 mod submit;

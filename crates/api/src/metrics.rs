@@ -74,17 +74,27 @@ impl Drop for Begun<'_> {
     }
 }
 
-/// `GET /metrics`, in Prometheus' text format 0.0.4. Without a store, or while it does not answer, the figures
-/// that describe it are left out.
+/// `GET /metrics`, in Prometheus' text format 0.0.4.
 pub(crate) async fn metrics(State(app): State<Arc<App>>, _place: ProbePlace) -> Answer {
-    let mut families = app.registry.gather();
-    if let Some(services) = app.attached()
-        && let Ok(Ok(queues)) = timeout(CHECK_TIMEOUT, services.store.queues()).await
-    {
-        families.extend(queue_families(&queues).map_err(Refused::internal)?);
-    }
-    let text = TextEncoder::new().encode_to_string(&families).map_err(Refused::internal)?;
+    let text = TextEncoder::new().encode_to_string(&app.gather().await).map_err(Refused::internal)?;
     Ok(([(CONTENT_TYPE, TEXT_FORMAT)], text).into_response())
+}
+
+impl App {
+    /// Every metric as it is now. Without a store, or while it does not answer, the figures that describe it are left
+    /// out.
+    pub async fn gather(&self) -> Vec<MetricFamily> {
+        let mut families = self.registry.gather();
+        if let Some(services) = self.attached()
+            && let Ok(Ok(queues)) = timeout(CHECK_TIMEOUT, services.store.queues()).await
+        {
+            match queue_families(&queues) {
+                Ok(of_queues) => families.extend(of_queues),
+                Err(error) => tracing::error!(%error, "the figures of the queues cannot be shown"),
+            }
+        }
+        families
+    }
 }
 
 /// The store's own figures, made anew for each scrape: it is their truth, not this process.

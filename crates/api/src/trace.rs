@@ -16,6 +16,7 @@ use http::header::CONNECTION;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use steadfast_domain::TraceParent;
 use steadfast_lifecycle::Phase;
+use steadfast_queue::spans::{Span, Tracer};
 use steadfast_wire::ErrorCode;
 use tokio::time::Instant;
 use tower::{Layer, Service};
@@ -23,6 +24,7 @@ use tower::{Layer, Service};
 use crate::app::App;
 use crate::connections::Peer;
 use crate::problem::Refused;
+use crate::request_span;
 
 /// A request that took longer is worth a line of its own.
 const SLOW: Duration = Duration::from_secs(1);
@@ -30,17 +32,16 @@ const SLOW: Duration = Duration::from_secs(1);
 /// The trace a request belongs to.
 #[derive(Debug, Clone)]
 pub(crate) enum Trace {
-    /// The client began it.
-    Given(TraceParent),
+    /// A span of it is known: the request's own or, where requests are no spans, the client's.
+    Known(TraceParent),
     /// Made here, so that an answer and the log can be brought together.
     Made(u128),
 }
 
 impl Trace {
-    fn of(headers: &HeaderMap) -> Self {
-        let given = headers.get("traceparent").and_then(|value| value.to_str().ok());
-        match given.and_then(|text| TraceParent::new(text).ok()) {
-            Some(parent) => Self::Given(parent),
+    fn of(span: &Span, given: Option<TraceParent>) -> Self {
+        match span.trace_parent().or(given) {
+            Some(parent) => Self::Known(parent),
             None => Self::Made(rand::random::<u128>().max(1)),
         }
     }
@@ -48,7 +49,7 @@ impl Trace {
     /// 32 hexadecimal digits.
     pub(crate) fn id(&self) -> String {
         match self {
-            Self::Given(parent) => parent.trace_id().to_owned(),
+            Self::Known(parent) => parent.trace_id().to_owned(),
             Self::Made(id) => format!("{id:032x}"),
         }
     }
@@ -56,10 +57,16 @@ impl Trace {
     /// What a job made by the request carries on.
     pub(crate) fn parent(&self) -> Option<TraceParent> {
         match self {
-            Self::Given(parent) => Some(parent.clone()),
+            Self::Known(parent) => Some(parent.clone()),
             Self::Made(_) => None,
         }
     }
+}
+
+/// What the client sent as `traceparent`, if it is one.
+fn given(headers: &HeaderMap) -> Option<TraceParent> {
+    let text = headers.get("traceparent")?.to_str().ok()?;
+    TraceParent::new(text).ok()
 }
 
 /// Marks a response that was held because the client asked for it: its time says nothing.
@@ -72,6 +79,7 @@ struct Seen {
     version: Version,
     route: Option<MatchedPath>,
     trace: Trace,
+    span: Span,
     peer: Option<Peer>,
     began: Instant,
 }
@@ -108,7 +116,7 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let seen = Seen::of(&request);
+        let seen = Seen::of(&request, &self.app.config.tracer);
         request.extensions_mut().insert(seen.trace.clone());
         Box::pin(observe(Arc::clone(&self.app), seen, self.inner.call(request)))
     }
@@ -116,7 +124,7 @@ where
 
 async fn observe(
     app: Arc<App>,
-    seen: Seen,
+    mut seen: Seen,
     answer: impl Future<Output = Result<Response, Infallible>>,
 ) -> Result<Response, Infallible> {
     // Counted first, the phase looked at second: a drain that has begun and waits cannot miss what passed.
@@ -132,6 +140,7 @@ async fn observe(
     let mut response = complete(&app, &seen, response);
     drop((in_flight, unanswered));
 
+    request_span::answered(&mut seen.span, response.status());
     app.metrics.count(&seen.method, seen.route.as_ref().map(MatchedPath::as_str), response.status());
     if app.phases.current() >= Phase::LameDuck {
         match seen.version {
@@ -184,12 +193,15 @@ fn complete(app: &App, seen: &Seen, mut response: Response) -> Response {
 }
 
 impl Seen {
-    fn of(request: &Request) -> Self {
+    fn of(request: &Request, tracer: &Tracer) -> Self {
+        let given = given(request.headers());
+        let span = request_span::begin(tracer, request, given.as_ref());
         Self {
             method: request.method().clone(),
             version: request.version(),
             route: request.extensions().get::<MatchedPath>().cloned(),
-            trace: Trace::of(request.headers()),
+            trace: Trace::of(&span, given),
+            span,
             peer: request.extensions().get::<Peer>().cloned(),
             began: Instant::now(),
         }

@@ -129,7 +129,18 @@ impl TraceParent {
     /// The trace context of a span just begun: version 00, sampled. Zero ids become 1, since the
     /// standard forbids them.
     pub fn from_ids(trace: u128, span: u64) -> Self {
-        Self(format!("00-{:032x}-{:016x}-01", trace.max(1), span.max(1)).into())
+        Self::from_parts(trace, span, 1)
+    }
+
+    /// The same with flags of one's own.
+    pub fn from_parts(trace: u128, span: u64, flags: u8) -> Self {
+        Self(format!("00-{:032x}-{:016x}-{flags:02x}", trace.max(1), span.max(1)).into())
+    }
+
+    /// The trace's id, the span's, and the flags.
+    pub fn parts(&self) -> (u128, u64, u8) {
+        let hex = |from, to| u128::from_str_radix(&self.0[from..to], 16).unwrap_or_default();
+        (hex(3, 35), hex(36, 52) as u64, hex(53, 55) as u8)
     }
 }
 
@@ -207,5 +218,7 @@ mod tests {
         );
         assert!(TraceParent::new("00-00000000000000000000000000000000-00f067aa0ba902b7-01").is_err());
         assert!(TraceParent::new(TraceParent::from_ids(0, 0).as_str()).is_ok());
+        let (trace, span, flags) = TraceParent::new(good).unwrap().parts();
+        assert_eq!(TraceParent::from_parts(trace, span, flags).as_str(), good);
     }
 }

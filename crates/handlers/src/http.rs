@@ -65,7 +65,12 @@ impl JobHandler for Http {
     async fn run(&self, context: JobContext) -> Result<Finish, Failure> {
         let delivery = Delivery::read(context.payload())
             .map_err(|_| Failure::permanent("invalid_payload", "the payload is not one of this kind"))?;
-        let request = delivery.into_request(&Identity::of(context.job()));
-        deliver::deliver(&self.clients, request, context.stopped()).await
+        let mut span = context.begin_span(|| delivery.span());
+        let request = delivery.into_request(&Identity::of(context.job(), &span));
+        let delivered = deliver::deliver(&self.clients, request, &mut span, context.stopped()).await;
+        if let Err(failure) = &delivered {
+            span.failed(&failure.code);
+        }
+        delivered
     }
 }

@@ -16,9 +16,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use opentelemetry::trace::SpanBuilder;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use steadfast_domain::{Invalid, InvalidField, Job, KindName, RawJson, limits};
+use steadfast_domain::{Invalid, InvalidField, Job, KindName, RawJson, TraceParent, limits};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -26,6 +27,8 @@ use tokio::time::Instant;
 pub(crate) use reports::Reports;
 pub use typed::{Typed, TypedHandler};
 pub use unfinished::Unfinished;
+
+use crate::spans::{Span, Tracer};
 
 /// Runs the jobs of one kind. A [`TypedHandler`] is the pleasant way to write one.
 ///
@@ -120,6 +123,9 @@ pub struct JobContext {
     draining: watch::Receiver<bool>,
     stop: watch::Receiver<Option<StopReason>>,
     reports: Arc<Reports>,
+    tracer: Tracer,
+    /// The attempt's own span, where attempts are spans.
+    span: Option<TraceParent>,
 }
 
 /// Why a checkpoint is not stored.
@@ -155,8 +161,9 @@ impl JobContext {
         draining: watch::Receiver<bool>,
         stop: watch::Receiver<Option<StopReason>>,
         reports: Arc<Reports>,
+        (tracer, span): (Tracer, Option<TraceParent>),
     ) -> Self {
-        Self { job, deadline, draining, stop, reports }
+        Self { job, deadline, draining, stop, reports, tracer, span }
     }
 
     /// The job as it was claimed: `attempt` counts this one, `checkpoint` is what an earlier one left.
@@ -168,6 +175,18 @@ impl JobContext {
     pub fn payload(&self) -> &RawJson {
         static NO_PAYLOAD: std::sync::LazyLock<RawJson> = std::sync::LazyLock::new(RawJson::empty_object);
         self.job.payload.as_ref().unwrap_or(&NO_PAYLOAD)
+    }
+
+    /// The trace that the attempt is part of, as whoever it calls should be told by `traceparent`; `None` when there is
+    /// none.
+    pub fn trace_parent(&self) -> Option<&TraceParent> {
+        self.span.as_ref().or(self.job.trace.as_ref())
+    }
+
+    /// Begins a span inside of the attempt's: for a call that the handler makes. It is none, and `described` is not
+    /// called, where no traces are exported.
+    pub fn begin_span(&self, described: impl FnOnce() -> SpanBuilder) -> Span {
+        self.tracer.begin_inside(self.trace_parent(), described)
     }
 
     /// When this attempt's time is up.

@@ -34,6 +34,7 @@ pub use order::{Order, WrongQueue};
 use crate::admission::{Admission, Desk, Rejection, RetryAfter, SettleRates, wall_clock};
 use crate::hub::EventHub;
 use crate::metrics::PoolMetrics;
+use crate::spans::Tracer;
 use crate::store::{ClaimId, ClaimLost, ClaimRequest, Claimed, JobStore, Renewal, Renewed};
 use leases::HandBack;
 use lines::Lines;
@@ -49,6 +50,8 @@ pub struct LeaseDeskConfig {
     pub payload_bytes_max: usize,
     /// Where it measures how fast jobs end; admission reads it.
     pub settle_rates: Arc<SettleRates>,
+    /// Where each attempt is a span, once it is settled.
+    pub tracer: Tracer,
 }
 
 /// Hands out leases. One per process.

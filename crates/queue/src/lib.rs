@@ -20,6 +20,7 @@ pub mod lease_desk;
 mod memory;
 pub mod metrics;
 pub mod pool;
+pub mod spans;
 pub mod store;
 pub mod upkeep;
 mod verdict;

@@ -4,6 +4,7 @@
 use std::future::IntoFuture;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -31,6 +32,8 @@ pub struct Gate {
 struct Shared {
     /// One permit lets one delivery through; closed, it lets everything through.
     passes: Semaphore,
+    /// So many deliveries more are answered 503.
+    refusals: AtomicUsize,
     deliveries: Mutex<Vec<Delivery>>,
 }
 
@@ -41,6 +44,8 @@ pub struct Delivery {
     pub job: JobId,
     /// Its attempt: `Steadfast-Attempt`.
     pub attempt: u32,
+    /// What it says of its trace: `traceparent`.
+    pub trace: Option<String>,
     /// Whether the same job was being delivered already when it came: a double run.
     pub overlaps: bool,
     /// Where it is.
@@ -52,7 +57,7 @@ pub struct Delivery {
 pub enum Fate {
     /// The gate holds its answer.
     Held,
-    /// It was answered 200.
+    /// It was answered 200, or 503 after [`Gate::refuse`].
     Answered,
     /// The server closed its connection while the gate held the answer.
     Abandoned,
@@ -63,7 +68,11 @@ impl Gate {
     pub async fn closed() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("a bound listener has an address");
-        let shared = Arc::new(Shared { passes: Semaphore::new(0), deliveries: Mutex::default() });
+        let shared = Arc::new(Shared {
+            passes: Semaphore::new(0),
+            refusals: AtomicUsize::new(0),
+            deliveries: Mutex::default(),
+        });
         let router = Router::new().fallback(deliver).with_state(Arc::clone(&shared));
         let mut serving = JoinSet::new();
         serving.spawn(axum::serve(listener, router).into_future());
@@ -90,6 +99,11 @@ impl Gate {
         self.shared.passes.close();
     }
 
+    /// Answers the next `count` deliveries 503, once they may pass.
+    pub fn refuse(&self, count: usize) {
+        self.shared.refusals.store(count, Ordering::Relaxed);
+    }
+
     /// Every delivery so far, in the order of arrival.
     pub fn deliveries(&self) -> Vec<Delivery> {
         self.shared.deliveries.lock().clone()
@@ -113,13 +127,16 @@ async fn deliver(
     headers: HeaderMap,
 ) -> StatusCode {
     let Some((job, attempt)) = identity(&headers) else { return StatusCode::BAD_REQUEST };
-    let mut arrived = Arrived::record(&shared, job, attempt);
+    let trace = headers.get("traceparent").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let mut arrived = Arrived::record(&shared, job, attempt, trace);
     tokio::time::sleep(Duration::from_millis(slow.ms)).await;
     if let Ok(pass) = shared.passes.acquire().await {
         pass.forget();
     }
     arrived.fate = Fate::Answered;
-    StatusCode::OK
+    let refused =
+        shared.refusals.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+    if refused.is_ok() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
 }
 
 /// What [`Gate::slow_payload`] asks for.
@@ -142,10 +159,10 @@ struct Arrived<'a> {
 }
 
 impl<'a> Arrived<'a> {
-    fn record(shared: &'a Shared, job: JobId, attempt: u32) -> Self {
+    fn record(shared: &'a Shared, job: JobId, attempt: u32, trace: Option<String>) -> Self {
         let mut deliveries = shared.deliveries.lock();
         let overlaps = deliveries.iter().any(|other| other.job == job && other.fate == Fate::Held);
-        deliveries.push(Delivery { job, attempt, overlaps, fate: Fate::Held });
+        deliveries.push(Delivery { job, attempt, trace, overlaps, fate: Fate::Held });
         Self { shared, index: deliveries.len() - 1, fate: Fate::Abandoned }
     }
 }

@@ -37,6 +37,7 @@ use steadfast_lifecycle::{Phase, PhaseSender, Phases, Tasks, drain_channel, phas
 use steadfast_queue::admission::JobRates;
 use steadfast_queue::metrics::PoolMetrics;
 use steadfast_queue::pool::{PoolConfig, PoolQueue, PoolRuntimes};
+use steadfast_queue::spans::Tracer;
 use steadfast_queue::store::{QueueSpec, StoreLimits, Submission};
 use steadfast_queue::{EventHub, Handlers, JobStore, MemoryStore, WorkerPool, run_upkeep};
 use tokio::runtime::Handle;
@@ -160,6 +161,7 @@ impl Life {
                 queues: vec![queue],
                 settle_rates: Arc::default(),
                 job_rates: Arc::new(JobRates::new([])),
+                tracer: Tracer::default(),
                 drain: drain_channel().0,
             },
             Arc::clone(store),

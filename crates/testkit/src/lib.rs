@@ -6,6 +6,7 @@
 //!   Client ── submits, each with a Mark ───────────┤
 //!   RawConnection ── bytes ────────────────────────┤
 //!   Gate ◀── deliveries of `http` jobs, held ──────┤
+//!   Collector ◀── traces and metrics, by OTLP ─────┤
 //!   Proxy, HaProxy ── between any two of these ────┤
 //!   Cluster ── PostgreSQL, killed and restarted ───┘
 //!                                       History::check ─▶ violations
@@ -21,6 +22,7 @@
     reason = "a panic is how a test fails, and this crate is compiled into tests only"
 )]
 
+pub mod collector;
 pub mod conformance;
 mod eventually;
 pub mod gate;

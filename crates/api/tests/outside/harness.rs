@@ -13,6 +13,7 @@ use steadfast_queue::admission::{AdmissionConfig, JobRates, QueueConfig, QueueMo
 use steadfast_queue::handler::{Failure, Finish, Handlers, JobContext, JobHandler};
 use steadfast_queue::lease_desk::LeaseDeskConfig;
 use steadfast_queue::metrics::{AdmissionMetrics, PoolMetrics};
+use steadfast_queue::spans::Tracer;
 use steadfast_queue::store::{
     ClaimRequest, Claimed, End, JobStore, Owner, QueueSpec, Settlement, StoreLimits, Want,
 };
@@ -145,7 +146,7 @@ impl Given {
             Admission::new(config, Arc::clone(&shared), handlers, phases.clone(), Tasks::new(), metrics);
         let hub = EventHub::new(Arc::clone(&shared));
         let admission = Arc::new(admission);
-        let config = LeaseDeskConfig { payload_bytes_max, settle_rates };
+        let config = LeaseDeskConfig { payload_bytes_max, settle_rates, tracer: Tracer::default() };
         let desk = LeaseDesk::new(config, Arc::clone(&admission), Arc::clone(&hub), pool_metrics);
         let mut background = JoinSet::new();
         background.spawn(Arc::clone(&hub).run(phases.clone()));

@@ -62,7 +62,8 @@ impl Exec {
                     .envs(inherited)
                     .envs(&program.environment)
                     .env("STEADFAST_JOB_ID", job.id.to_string())
-                    .env("STEADFAST_ATTEMPT", job.attempt.to_string());
+                    .env("STEADFAST_ATTEMPT", job.attempt.to_string())
+                    .envs(context.trace_parent().map(|trace| ("TRACEPARENT", trace.as_str())));
             },
             context,
         )

@@ -1,6 +1,9 @@
+use opentelemetry::KeyValue;
+use opentelemetry::trace::{SpanBuilder, SpanKind};
 use reqwest::Request;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use steadfast_domain::{Job, TraceParent};
+use steadfast_queue::spans::Span;
 use steadfast_queue::{Failure, Finish, StopReason};
 
 use super::answer;
@@ -17,13 +20,13 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// The newest attempt of `job`, as a new span of the job's trace or, without one, of a new trace.
-    pub(super) fn of(job: &Job) -> Self {
-        let span = rand::random();
-        let trace = match &job.trace {
-            Some(parent) => parent.child(span),
-            None => TraceParent::from_ids(rand::random(), span),
-        };
+    /// The newest attempt of `job`, whose delivery is `span`. Where that is none, the endpoint is told of a new span of
+    /// the job's trace or, without one, of a new trace.
+    pub(super) fn of(job: &Job, span: &Span) -> Self {
+        let trace = span.trace_parent().unwrap_or_else(|| match &job.trace {
+            Some(parent) => parent.child(rand::random()),
+            None => TraceParent::from_ids(rand::random(), rand::random()),
+        });
         Self { job: job.id.to_string(), attempt: job.attempt, trace }
     }
 
@@ -45,6 +48,17 @@ impl Identity {
 }
 
 impl Delivery {
+    /// Its span, by OpenTelemetry's conventions for HTTP. Of the URL it has host and port only: the rest is the
+    /// payload's, and many endpoints have their key in it.
+    pub(super) fn span(&self) -> SpanBuilder {
+        SpanBuilder::from_name(self.method.to_string()).with_kind(SpanKind::Client).with_attributes([
+            KeyValue::new("http.request.method", self.method.to_string()),
+            KeyValue::new("url.scheme", self.url.scheme().to_owned()),
+            KeyValue::new("server.address", self.url.host_str().unwrap_or_default().to_owned()),
+            KeyValue::new("server.port", i64::from(self.url.port_or_known_default().unwrap_or_default())),
+        ])
+    }
+
     /// The request that one attempt sends.
     pub(super) fn into_request(self, identity: &Identity) -> Request {
         let mut request = Request::new(self.method, self.url);
@@ -61,6 +75,7 @@ impl Delivery {
 pub(super) async fn deliver(
     clients: &Clients,
     request: Request,
+    span: &mut Span,
     stopped: impl Future<Output = StopReason>,
 ) -> Result<Finish, Failure> {
     let endpoint = Endpoint::of(request.url());
@@ -71,5 +86,6 @@ pub(super) async fn deliver(
         sent = client.execute(request) => sent.map_err(|error| send_failure(&endpoint, &error))?,
         _ = &mut stopped => return Ok(Finish::Yield { checkpoint: None }),
     };
+    span.note(|| KeyValue::new("http.response.status_code", i64::from(response.status().as_u16())));
     answer::judge(&endpoint, response, stopped).await
 }

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use serde_json::{Value, json};
 use steadfast_domain::{Job, JobId, KindName, NewJob, RawJson, Timestamp, TraceParent};
+use steadfast_queue::spans::Span;
 use steadfast_queue::{Failure, Finish, StopReason};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
@@ -17,7 +18,7 @@ use tokio::time::timeout;
 
 use super::address::AddressPolicy;
 use super::client::Clients;
-use super::deliver::{Identity, deliver};
+use super::deliver::{self, Identity};
 use super::request::Delivery;
 use super::resolver::SystemResolver;
 use endpoint::Endpoint;
@@ -40,7 +41,15 @@ fn clients() -> Clients {
 
 fn request(payload: Value) -> reqwest::Request {
     let delivery = Delivery::read(&RawJson::encode(&payload).unwrap()).unwrap();
-    delivery.into_request(&Identity::of(&job()))
+    delivery.into_request(&Identity::of(&job(), &Span::default()))
+}
+
+async fn deliver(
+    clients: &Clients,
+    request: reqwest::Request,
+    stopped: impl Future<Output = StopReason>,
+) -> Result<Finish, Failure> {
+    deliver::deliver(clients, request, &mut Span::default(), stopped).await
 }
 
 async fn send(payload: Value) -> Result<Finish, Failure> {
@@ -148,7 +157,7 @@ fn a_delivery_is_a_new_span_of_its_jobs_trace() {
     let job = Job { trace: Some(TraceParent::new(parent).unwrap()), ..job() };
     let header = || {
         let delivery = Delivery::read(&RawJson::parse(r#"{"url":"http://a/"}"#).unwrap()).unwrap();
-        let request = delivery.into_request(&Identity::of(&job));
+        let request = delivery.into_request(&Identity::of(&job, &Span::default()));
         request.headers()["traceparent"].to_str().unwrap().to_owned()
     };
     let (first, second) = (header(), header());

@@ -120,6 +120,8 @@ impl Shared {
         self.metrics.attempts.with_label_values(&[queue, kind, outcome]).inc();
         if let Some(started_at) = job.started_at {
             self.metrics.run_seconds.observe(change.at.since(started_at).as_secs_f64());
+            let error = told.end.error().map(|error| error.code.as_str());
+            self.config.tracer.leased_attempt(job, [started_at, change.at], outcome, error);
         }
         if state.is_terminal() {
             self.metrics.finished.with_label_values(&[queue, kind, state.as_str()]).inc();

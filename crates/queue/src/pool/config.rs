@@ -6,6 +6,7 @@ use steadfast_lifecycle::DrainTrigger;
 
 use super::StartRate;
 use crate::admission::{JobRates, SettleRates};
+use crate::spans::Tracer;
 
 /// What the pool is told by whoever builds the server.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub struct PoolConfig {
     pub settle_rates: Arc<SettleRates>,
     /// Where it counts what starts and what ends: admission is given the same one.
     pub job_rates: Arc<JobRates>,
+    /// Where each attempt is a span.
+    pub tracer: Tracer,
     /// Asked when one of the pool's own tasks panics: half a pool must not look like a whole one.
     pub drain: DrainTrigger,
 }

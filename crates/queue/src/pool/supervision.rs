@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::Pool;
 use super::attempt::Attempt;
 use crate::handler::{CANCEL_GRACE, Failure, Finish, JobContext, StopReason};
+use crate::spans::Span;
 use crate::verdict::{Ended, verdict};
 
 /// How long an aborted handler may take to end. One that blocks its thread ends when it likes: it is not
@@ -18,7 +19,8 @@ type Running = JoinHandle<Result<Finish, Failure>>;
 /// Sees one attempt from its start to its verdict. It runs beside the handler, not around it, so that a
 /// handler which blocks its thread cannot keep its own time limit, or a stop, from being seen.
 pub(super) async fn supervise(pool: Arc<Pool>, attempt: Arc<Attempt>) {
-    let mut running = pool.run_handler(&attempt);
+    let mut span = pool.config.tracer.begin_attempt(&attempt.job);
+    let mut running = pool.run_handler(&attempt, &span);
     pool.metrics.running.inc();
     let ended = tokio::select! {
         biased;
@@ -28,11 +30,14 @@ pub(super) async fn supervise(pool: Arc<Pool>, attempt: Arc<Attempt>) {
     pool.metrics.running.dec();
     pool.metrics.run_seconds.observe(attempt.started.elapsed().as_secs_f64());
     let taken = match ended {
-        Some(ended) => pool.decide(&attempt, ended).await,
+        Some(ended) => pool.decide(&attempt, ended, &mut span).await,
         None => false,
     };
-    if !taken && cut_off(&attempt, &mut running).await {
-        pool.attempts.over(attempt.id);
+    if !taken {
+        span.attempt_ended("handed_back", None);
+        if cut_off(&attempt, &mut running).await {
+            pool.attempts.over(attempt.id);
+        }
     }
     attempt.reports.close();
 }
@@ -101,7 +106,7 @@ async fn cut_off(attempt: &Attempt, running: &mut Running) -> bool {
 impl Pool {
     /// Starts the attempt's handler on the handlers' runtime. Its panic, wherever in the handler, is the
     /// task's, and the task's answer is the handler's.
-    fn run_handler(&self, attempt: &Arc<Attempt>) -> Running {
+    fn run_handler(&self, attempt: &Arc<Attempt>, span: &Span) -> Running {
         let handler = self.handlers.get(&attempt.job.kind).cloned();
         let context = JobContext::new(
             Arc::clone(&attempt.job),
@@ -109,6 +114,7 @@ impl Pool {
             self.draining.subscribe(),
             attempt.stops(),
             Arc::clone(&attempt.reports),
+            (self.config.tracer.clone(), span.trace_parent()),
         );
         self.handlers_runtime.spawn(async move {
             match handler {
@@ -119,7 +125,7 @@ impl Pool {
     }
 
     /// Gives the attempt its verdict, to be settled. `false` when it came too late.
-    async fn decide(&self, attempt: &Attempt, ended: Ended) -> bool {
+    async fn decide(&self, attempt: &Attempt, ended: Ended, span: &mut Span) -> bool {
         let stop = attempt.stop_reason();
         if stop == Some(StopReason::LeaseLost) {
             tracing::warn!(job = %attempt.id.job, "an attempt was stopped: its lease was not renewed in time");
@@ -135,9 +141,11 @@ impl Pool {
             }
         }
         let outcome = verdict.outcome;
+        let error = verdict.end.error().map(|error| error.code.clone());
         let taken = self.attempts.decide(attempt.id, verdict);
         if taken {
             let (queue, kind) = (attempt.job.queue.as_str(), attempt.job.kind.as_str());
+            span.attempt_ended(outcome, error.as_deref());
             self.metrics.attempts.with_label_values(&[queue, kind, outcome]).inc();
         }
         taken

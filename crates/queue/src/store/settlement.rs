@@ -54,6 +54,14 @@ pub struct Failed {
 }
 
 impl End {
+    /// What went wrong, if anything did.
+    pub fn error(&self) -> Option<&Failed> {
+        match self {
+            Self::Retry { error, .. } | Self::Dead { error } => Some(error),
+            Self::Completed { .. } | Self::Cancelled | Self::HandBack { .. } => None,
+        }
+    }
+
     /// What this end does to a job being processed. A cancel that was requested beats everything but success.
     pub fn event(&self, cancel_requested: bool) -> Event {
         match self {

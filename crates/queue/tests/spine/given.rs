@@ -15,6 +15,7 @@ use steadfast_queue::admission::{AdmissionConfig, JobRates, QueueConfig, QueueMo
 use steadfast_queue::lease_desk::LeaseDeskConfig;
 use steadfast_queue::metrics::{AdmissionMetrics, PoolMetrics};
 use steadfast_queue::pool::{PoolConfig, PoolQueue, PoolRuntimes, StartRate};
+use steadfast_queue::spans::Tracer;
 use steadfast_queue::store::{JobStore, QueueSpec, StoreLimits, Submission};
 use steadfast_queue::{
     Admission, EventHub, Failure, Finish, Handlers, JobContext, JobHandler, LeaseDesk, WorkerPool, run_upkeep,
@@ -208,6 +209,7 @@ impl Inside {
             queues: self.given.queues.clone(),
             settle_rates: Arc::clone(&self.settle_rates),
             job_rates: Arc::clone(&self.job_rates),
+            tracer: Tracer::default(),
             drain: drain_channel().0,
         };
         let handlers = self.given.handlers_runtime.clone().unwrap_or_else(Handle::current);
@@ -258,8 +260,11 @@ impl Inside {
             kinds: None,
         });
         let admission = Arc::new(self.admission_for(queues.collect()));
-        let config =
-            LeaseDeskConfig { payload_bytes_max: 1_000, settle_rates: Arc::clone(&self.settle_rates) };
+        let config = LeaseDeskConfig {
+            payload_bytes_max: 1_000,
+            settle_rates: Arc::clone(&self.settle_rates),
+            tracer: Tracer::default(),
+        };
         let desk = LeaseDesk::new(config, admission, Arc::clone(&self.hub), self.pool_metrics.clone());
         self.tasks.spawn("lease desk", Arc::clone(&desk).run(self.phases.clone()));
         desk

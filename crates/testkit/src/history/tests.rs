@@ -19,7 +19,7 @@ fn job(id: JobId, mark: Mark) -> JobDocument {
 }
 
 fn delivery(job: JobId) -> Delivery {
-    Delivery { job, attempt: 1, overlaps: false, fate: Fate::Answered }
+    Delivery { job, attempt: 1, trace: None, overlaps: false, fate: Fate::Answered }
 }
 
 fn mark() -> Mark {

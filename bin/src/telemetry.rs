@@ -1,0 +1,206 @@
+//! Traces and metrics on their way to a collector, by OTLP (ADR 0027): off unless OpenTelemetry's variables name one.
+//!
+//! ```text
+//!  api, pool, handlers ──▶ Tracer ──a span ends──▶ SpanQueue ──▶ spans.rs ─┐
+//!                                                  bounded               ├─▶ Collector ──▶ HTTP, protobuf
+//!  /metrics' own families ──────every interval───▶ metrics.rs ───────────┘
+//! ```
+//!
+//! Everything behind the queue runs on a thread of its own: a collector that hangs slows down nothing, and what it does
+//! not take is dropped and counted.
+//!
+//! **Invariant:** who ends a span never waits. Spans that wait are bounded, and so is the time that the end of the
+//! process gives to those still here.
+
+mod collector;
+mod families;
+mod metrics;
+mod resource;
+mod span_queue;
+mod spans;
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use prometheus::{IntCounterVec, Opts, Registry};
+use steadfast_api::App;
+use steadfast_queue::spans::Tracer;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use self::collector::Collector;
+use self::span_queue::SpanQueue;
+use crate::settings::TelemetrySettings;
+
+/// The name of what makes the spans and the metrics, as they say it.
+const SCOPE: &str = "steadfast";
+
+/// Why there is no telemetry although it is wanted.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// Somebody else has a metric of its name.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The TLS library refused its configuration.
+    #[error("TLS could not be set up: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The HTTP client could not be built.
+    #[error("the HTTP client could not be built: {0}")]
+    Client(#[from] reqwest::Error),
+    /// The operating system has no thread for it.
+    #[error("no thread: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// What is to be exported, before there is anything to export. The default is nothing.
+#[derive(Default)]
+pub(crate) struct Telemetry {
+    tracer: Tracer,
+    spans: Option<spans::Export>,
+    metrics: Option<metrics::Export>,
+}
+
+/// The thread that exports, if one does.
+#[derive(Debug)]
+pub(crate) struct Exporting(Option<Running>);
+
+#[derive(Debug)]
+struct Running {
+    finish: watch::Sender<Option<Instant>>,
+    /// Closed when the thread has ended.
+    ended: watch::Receiver<()>,
+    thread: JoinHandle<()>,
+}
+
+/// When to come to an end, once that is asked for.
+#[derive(Debug, Clone)]
+struct Finish(watch::Receiver<Option<Instant>>);
+
+impl Telemetry {
+    /// Prepares what the settings want.
+    ///
+    /// # Errors
+    /// When its client cannot be built, or one of its metrics is in `registry` already.
+    pub(crate) fn new(settings: &TelemetrySettings, registry: &Registry) -> Result<Self, TelemetryError> {
+        let resource = resource::of(&settings.resource);
+        let mut telemetry = Self::default();
+        if let Some(traces) = &settings.traces {
+            let dropped = dropped_spans(registry)?;
+            let queue = Arc::new(SpanQueue::new(traces.waiting_max, traces.batch_max, dropped.clone()));
+            let provider = SdkTracerProvider::builder()
+                .with_span_processor(Arc::clone(&queue).processor())
+                .with_sampler(traces.sampler.clone())
+                // What is exported says whose it is for all spans at once.
+                .with_resource(Resource::builder_empty().build())
+                .build();
+            telemetry.tracer = Tracer::new(provider.tracer(SCOPE));
+            let collector = Collector::new("traces", &traces.collector)?;
+            telemetry.spans = Some(spans::Export {
+                collector,
+                queue,
+                resource: resource.clone(),
+                settings: traces.clone(),
+                dropped,
+            });
+        }
+        if let Some(metrics) = &settings.metrics {
+            let collector = Collector::new("metrics", &metrics.collector)?;
+            telemetry.metrics = Some(metrics::Export::new(collector, resource, metrics.interval));
+        }
+        Ok(telemetry)
+    }
+
+    /// Begins spans, where spans are exported.
+    pub(crate) fn tracer(&self) -> Tracer {
+        self.tracer.clone()
+    }
+
+    /// Begins to export, the metrics as `app` has them.
+    ///
+    /// # Errors
+    /// When there is no thread for it.
+    pub(crate) fn begin(self, app: Arc<App>) -> io::Result<Exporting> {
+        let Self { tracer: _, spans, metrics } = self;
+        if spans.is_none() && metrics.is_none() {
+            return Ok(Exporting(None));
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (finish, asked) = watch::channel(None);
+        let (alive, ended) = watch::channel(());
+        let thread = std::thread::Builder::new().name("telemetry".to_owned()).spawn(move || {
+            let _alive = alive;
+            runtime.block_on(export(spans, metrics, &app, &Finish(asked)));
+        })?;
+        Ok(Exporting(Some(Running { finish, ended, thread })))
+    }
+}
+
+impl Exporting {
+    /// Exports what is still here, and the metrics for the last time, until `deadline` at most.
+    pub(crate) async fn finish(self, deadline: Instant) {
+        let Some(Running { finish, mut ended, thread }) = self.0 else { return };
+        finish.send_replace(Some(deadline));
+        // Nothing is ever sent: it ends by an error, when the thread lets go of the other side.
+        if timeout_at(deadline, ended.changed()).await.is_ok() {
+            // It has nothing left to do but to end, and a panic has been printed.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Exports until the end is asked for and everything is out, or its time is up.
+async fn export(spans: Option<spans::Export>, metrics: Option<metrics::Export>, app: &App, finish: &Finish) {
+    let all = async {
+        tokio::join!(
+            async {
+                if let Some(spans) = &spans {
+                    spans.run(finish).await;
+                }
+            },
+            async {
+                if let Some(metrics) = metrics {
+                    metrics.run(app, finish).await;
+                }
+            },
+        );
+    };
+    tokio::select! {
+        biased;
+        () = all => {}
+        () = finish.overdue() => if finish.is_asked() {
+            let spans = spans.map_or(0, |spans| spans.queue.len());
+            tracing::warn!(spans, "the collector did not take the last of the telemetry in time");
+        }
+    }
+}
+
+impl Finish {
+    fn is_asked(&self) -> bool {
+        self.0.borrow().is_some()
+    }
+
+    /// Waits until the end is asked for; until when it may take.
+    async fn asked(&self) -> Instant {
+        let mut asked = self.0.clone();
+        match asked.wait_for(Option::is_some).await.map(|deadline| *deadline) {
+            Ok(Some(deadline)) => deadline,
+            // Whoever could ask is gone: the server did not start.
+            Ok(None) | Err(_) => Instant::now(),
+        }
+    }
+
+    async fn overdue(&self) {
+        sleep_until(self.asked().await).await;
+    }
+}
+
+fn dropped_spans(registry: &Registry) -> Result<IntCounterVec, prometheus::Error> {
+    let help = "Spans dropped: more waited than may, or the collector did not take them.";
+    let dropped = IntCounterVec::new(Opts::new("steadfast_spans_dropped_total", help), &["reason"])?;
+    registry.register(Box::new(dropped.clone()))?;
+    Ok(dropped)
+}
