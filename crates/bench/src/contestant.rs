@@ -17,6 +17,8 @@ use crate::slow_sync::SlowSync;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How often an end is looked for: the error of a time that is measured so.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// In the directory of a server's store.
+const TOKEN_FILE: &str = "tokens.toml";
 
 /// A server that can be measured.
 #[derive(Debug, Clone)]
@@ -25,6 +27,8 @@ pub(crate) struct Contestant {
     kind: Kind,
     flags: Vec<(&'static str, String)>,
     settings: Option<&'static str>,
+    /// Whether it lets nobody in without a token.
+    wants_token: bool,
     sync_delay: Option<Duration>,
     /// Another program than the place's.
     program: Option<PathBuf>,
@@ -41,7 +45,7 @@ impl Contestant {
     pub(crate) fn bare() -> Self {
         let name = "bare axum".to_owned();
         let (flags, settings) = (Vec::new(), None);
-        Self { name, kind: Kind::Bare, flags, settings, sync_delay: None, program: None }
+        Self { name, kind: Kind::Bare, flags, settings, wants_token: false, sync_delay: None, program: None }
     }
 
     /// Steadfast on `memory:`.
@@ -80,6 +84,11 @@ impl Contestant {
         Self { settings: Some(toml), ..self }
     }
 
+    /// Only for who has a token: see [`Running::token`].
+    pub(crate) fn with_token(self) -> Self {
+        Self { wants_token: true, ..self }
+    }
+
     /// With so much added to each sync.
     pub(crate) fn slow_sync(self, delay: Duration) -> Self {
         let name = format!("{}, sync + {} ms", self.name, delay.as_millis());
@@ -97,13 +106,14 @@ impl Contestant {
     /// Starts it on what is in `dir` and waits until it is ready.
     pub(crate) async fn start_in(&self, place: &Place, dir: &Path) -> Result<Running, BenchError> {
         let begun = Instant::now();
+        let token = if self.wants_token { Some(place.make_token(dir)?) } else { None };
         let mut process = self.launch(place, dir)?;
         let event = until_logged(&mut process, "ready", &self.name).await.map(|_| begun.elapsed());
         let ready_after = event?;
         let listening = until_logged(&mut process, "listening", &self.name).await?;
         let address = listening["address"].as_str().and_then(|text| text.parse().ok());
         let address = address.ok_or_else(|| BenchError::invalid(&self.name, "no address in its log"))?;
-        Ok(Running { name: self.name.clone(), process, address, ready_after, dir: None })
+        Ok(Running { name: self.name.clone(), process, address, ready_after, token, dir: None })
     }
 
     fn launch(&self, place: &Place, dir: &Path) -> Result<Process, BenchError> {
@@ -116,6 +126,9 @@ impl Contestant {
         let mut given = given_server(self.program.as_ref().unwrap_or(&place.server)).store(keep.clone());
         for (flag, value) in &self.flags {
             given = given.flag(flag, value);
+        }
+        if self.wants_token {
+            given = given.flag("--token-file", dir.join(TOKEN_FILE).display().to_string());
         }
         if let Some(toml) = self.settings {
             given = given.settings(toml);
@@ -155,6 +168,18 @@ impl Place {
         let dir = dir.canonicalize().map_err(BenchError::io(dir.display().to_string()))?;
         Ok(Self { dir, server, slow_sync: SlowSync::build()? })
     }
+
+    /// Makes a token for submits and reads, and its file in `dir`, by the server's own command.
+    fn make_token(&self, dir: &Path) -> Result<String, BenchError> {
+        let mut command = Command::new(&self.server);
+        command.args(["token", "bench", "--scope", "submit", "--scope", "read", "--output", "json"]);
+        let output = command.output().map_err(BenchError::io("steadfast token"))?;
+        let made: Value = serde_json::from_slice(&output.stdout)
+            .map_err(|error| BenchError::invalid("steadfast token", error.to_string()))?;
+        let text = |member: &str| made[member].as_str().unwrap_or_default().to_owned();
+        std::fs::write(dir.join(TOKEN_FILE), text("entry")).map_err(BenchError::io(TOKEN_FILE))?;
+        Ok(text("token"))
+    }
 }
 
 /// A server that runs. Dropping it kills it and removes its store, unless that was given to it.
@@ -166,6 +191,7 @@ pub(crate) struct Running {
     address: SocketAddr,
     /// From its start until it said that it is ready.
     pub(crate) ready_after: Duration,
+    token: Option<String>,
     dir: Option<TempDir>,
 }
 
@@ -173,6 +199,11 @@ impl Running {
     /// Where to send requests, and whose they are.
     pub(crate) fn target(&self) -> Target {
         Target { address: self.address, process: self.process.id() }
+    }
+
+    /// What it lets in for submits and reads, if it lets not everybody in.
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
     }
 
     /// A typed client of it.

@@ -25,7 +25,7 @@ pub(crate) enum Command {
 /// What is measured. The times are those of the default options.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub(crate) enum Scenarios {
-    /// Everything below but `baseline`, one after the other (24 min; with --full 45 more)
+    /// Everything below but `baseline` and `watched`, one after the other (24 min; with --full 45 more)
     All {
         #[command(flatten)]
         size: Size,
@@ -68,6 +68,12 @@ pub(crate) enum Scenarios {
     Baseline {
         /// The other build's program
         program: PathBuf,
+    },
+    /// Submits with tokens checked, metrics scraped every second and the log on, against submits without, in turn (15 rounds
+    /// and 64 connections: 75 s)
+    Watched {
+        /// Another build's program to do without them; by default the same
+        program: Option<PathBuf>,
     },
     /// Submits and cycles of one, two and three servers on one PostgreSQL schema (9 min)
     Replicas {

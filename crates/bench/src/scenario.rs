@@ -16,6 +16,7 @@ mod queue;
 mod replicas;
 mod start;
 mod submit;
+mod watched;
 
 use crate::contestant::Place;
 use crate::error::BenchError;
@@ -46,6 +47,7 @@ pub(crate) async fn run(scenarios: &Scenarios, options: &Options) -> Result<(), 
         Scenarios::Drain => drain::measure(&bench, &mut findings).await,
         Scenarios::Latency => latency::measure(&bench, &mut findings).await,
         Scenarios::Baseline { program } => baseline::measure(&bench, program, &mut findings).await,
+        Scenarios::Watched { program } => watched::measure(&bench, program.as_deref(), &mut findings).await,
         Scenarios::Idle => idle::measure(&bench, &mut findings).await,
         Scenarios::Order { size } => order::measure(&bench, size.full, &mut findings).await,
         Scenarios::Backlog { size } => backlog::measure(&bench, size.full, &mut findings).await,

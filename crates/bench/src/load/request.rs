@@ -34,6 +34,21 @@ impl Request {
         Self::rendered(path, "Prefer: wait=10\r\n", body)
     }
 
+    /// `GET path`.
+    pub(crate) fn get(path: &str) -> Self {
+        let bytes = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+        Self { bytes: bytes.into_bytes(), key: None, random: seed() }
+    }
+
+    /// The same with this bearer token, if there is one.
+    pub(crate) fn with_token(mut self, token: Option<&str>) -> Self {
+        let head = self.bytes.iter().position(|byte| *byte == b'\n').map_or(0, |line| line + 1);
+        let field = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+        self.key = self.key.map(|key| key.start + field.len()..key.end + field.len());
+        self.bytes.splice(head..head, field.into_bytes());
+        self
+    }
+
     fn rendered(path: &str, fields: &str, body: &str) -> Self {
         let length = body.len();
         let bytes = format!(
@@ -102,6 +117,16 @@ mod tests {
             }
         }
         assert_eq!(sent.len(), 200);
+    }
+
+    #[test]
+    fn a_token_is_a_field_of_its_own_and_leaves_the_key_where_it_belongs() {
+        let mut request = Request::post_keyed("/v1/jobs", "{}").with_token(Some("sf_1"));
+        let text = String::from_utf8(request.next().to_vec()).unwrap();
+        assert!(text.starts_with("POST /v1/jobs HTTP/1.1\r\nAuthorization: Bearer sf_1\r\nHost: "), "{text}");
+        let (_, key) = text.split_once("Idempotency-Key: \"").unwrap();
+        assert!(key.as_bytes()[..KEY_DIGITS].iter().all(u8::is_ascii_hexdigit), "{text}");
+        assert_eq!(Request::get("/").next(), Request::get("/").with_token(None).next());
     }
 
     #[test]

@@ -52,10 +52,15 @@ pub(crate) async fn measure(
         }
     }
     for (goal, ratios) in [SUBMITS, CYCLES].into_iter().zip(&ratios) {
-        if let Some((lower, upper)) = median_interval(ratios) {
-            findings.note(SCENARIO, goal.what, "95% interval of the median from", lower);
-            findings.note(SCENARIO, goal.what, "to", upper);
-        }
+        note_interval(SCENARIO, goal, ratios, findings);
     }
     Ok(())
+}
+
+/// The interval that has the median with 95% confidence, if there are figures enough for one.
+pub(super) fn note_interval(scenario: &'static str, goal: Goal, ratios: &[f64], findings: &mut Findings) {
+    if let Some((lower, upper)) = median_interval(ratios) {
+        findings.note(scenario, goal.what, "95% interval of the median from", lower);
+        findings.note(scenario, goal.what, "to", upper);
+    }
 }
