@@ -6,13 +6,30 @@ use std::io::{IsTerminal, stderr};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntGauge, Registry};
+use tracing::{Level, Metadata};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
 
 use crate::settings::{LogFormat, Settings, log_filter};
 
 /// Lines waiting for standard error at most; more are dropped.
 const BUFFERED_LINES_MAX: usize = 8_192;
+
+/// Libraries that headers, addresses and bodies go through. What they write of those at `debug` and `trace` is theirs to
+/// choose, in every version anew: so they are held at `info`, whatever the filter says.
+const INDISCREET: [&str; 9] = [
+    "h2",
+    "hyper",
+    "hyper_util",
+    "reqwest",
+    "rustls",
+    "tokio_postgres",
+    "tokio_tungstenite",
+    "tower",
+    "tungstenite",
+];
 
 /// The log, until it is dropped: then what is buffered is written, waiting about a second at most for
 /// whoever reads it.
@@ -48,11 +65,15 @@ impl Logging {
         let terminal = stderr().is_terminal();
         let format = settings.log_format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
         let lines = fmt().with_env_filter(log_filter(&settings.log)?).with_writer(writer);
+        let discreet = filter_fn(is_discreet);
         match format {
-            LogFormat::Text => tracing::subscriber::set_global_default(lines.with_ansi(terminal).finish())?,
+            LogFormat::Text => {
+                let lines = lines.with_ansi(terminal).finish();
+                tracing::subscriber::set_global_default(lines.with(discreet))?;
+            }
             LogFormat::Json => {
-                let lines = lines.json().flatten_event(true).with_span_list(false);
-                tracing::subscriber::set_global_default(lines.finish())?;
+                let lines = lines.json().flatten_event(true).with_span_list(false).finish();
+                tracing::subscriber::set_global_default(lines.with(discreet))?;
             }
         }
         Ok(Self { dropped, _writer: guard })
@@ -67,6 +88,12 @@ impl Logging {
         let gauge = IntGauge::new("steadfast_log_lines_dropped", help)?;
         registry.register(Box::new(DroppedLines { counter: self.dropped.clone(), gauge }))
     }
+}
+
+/// Whether a line is of nobody who has seen what clients and endpoints say.
+fn is_discreet(line: &Metadata<'_>) -> bool {
+    let library = line.target().split("::").next().unwrap_or_default();
+    *line.level() <= Level::INFO || !INDISCREET.contains(&library)
 }
 
 /// Reads the writer's own count when it is asked for.

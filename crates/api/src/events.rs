@@ -79,7 +79,7 @@ impl Source for OneJob {
             }
             Ok(None) => None,
             Err(error) => {
-                tracing::debug!(job = %id, %error, "an event stream ends early");
+                tracing::debug!(job_id = %id, %error, "an event stream ends early");
                 None
             }
         }

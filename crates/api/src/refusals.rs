@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,22 @@ const SUMMARY_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a request was refused; never shown to the client.
 pub(crate) type Cause = Arc<dyn Error + Send + Sync>;
+
+/// An error and all its causes, each of which says only its own part. Never its `Debug`, which may hold what a database
+/// said of a job's payload.
+pub(crate) struct Chain<'a>(pub(crate) &'a (dyn Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(inner) = cause {
+            write!(f, ": {inner}")?;
+            cause = inner.source();
+        }
+        Ok(())
+    }
+}
 
 /// Counts refusals by code. A log line for each would cost as much as the request, just when there are the
 /// most of them: so one line a second has the counts, and the newest cause that there was.
@@ -63,7 +80,9 @@ impl Refusals {
             return;
         }
         match newest_cause {
-            Some((trace_id, cause)) => tracing::warn!(?by_code, trace_id, ?cause, "requests refused"),
+            Some((trace_id, cause)) => {
+                tracing::warn!(?by_code, trace_id, error = %Chain(&*cause), "requests refused");
+            }
             None => tracing::info!(?by_code, "requests refused"),
         }
     }

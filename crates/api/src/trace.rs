@@ -24,6 +24,7 @@ use tower::{Layer, Service};
 use crate::app::App;
 use crate::connections::Peer;
 use crate::problem::Refused;
+use crate::refusals::Chain;
 use crate::request_span;
 
 /// A request that took longer is worth a line of its own.
@@ -173,23 +174,39 @@ fn complete(app: &App, seen: &Seen, mut response: Response) -> Response {
         }
         match cause {
             Some(cause) if code == Some(ErrorCode::Internal) => {
-                let (method, route, trace_id) = (&seen.method, seen.route(), seen.trace.id());
-                tracing::error!(%method, route, trace_id, ?cause, "a request failed");
+                tracing::error!(
+                    http.request.method = %seen.method,
+                    http.route = seen.route(),
+                    trace_id = seen.trace.id(),
+                    error = %Chain(&*cause),
+                    "a request failed"
+                );
             }
             Some(cause) => app.refusals.keep_cause(seen.trace.id(), cause),
             None => {}
         }
     }
-    let elapsed = seen.began.elapsed();
-    let (method, route, status) = (&seen.method, seen.route(), response.status().as_u16());
-    let slow = elapsed > SLOW && response.extensions().get::<WasHeld>().is_none();
+    let is_slow = seen.began.elapsed() > SLOW && response.extensions().get::<WasHeld>().is_none();
     // Refusals with 503 are in the summary.
-    if slow || code == Some(ErrorCode::Internal) {
-        tracing::info!(%method, route, status, ?elapsed, trace_id = seen.trace.id(), "request");
-    } else {
-        tracing::debug!(%method, route, status, ?elapsed, trace_id = %LazyId(&seen.trace), "request");
-    }
+    log(seen, response.status(), is_slow || code == Some(ErrorCode::Internal));
     response
+}
+
+fn log(seen: &Seen, status: StatusCode, is_remarkable: bool) {
+    let duration_ms = u64::try_from(seen.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let (method, route, status) = (&seen.method, seen.route(), status.as_u16());
+    let trace_id = LazyId(&seen.trace);
+    if is_remarkable {
+        tracing::info!(
+            http.request.method = %method, http.route = route, http.response.status_code = status, duration_ms,
+            %trace_id, "request"
+        );
+    } else {
+        tracing::debug!(
+            http.request.method = %method, http.route = route, http.response.status_code = status, duration_ms,
+            %trace_id, "request"
+        );
+    }
 }
 
 impl Seen {

@@ -90,7 +90,7 @@ impl Serve for Ending {
     async fn close(mut self) {
         let mut fold = Fold::seats(self.seats.clone(), self.shared.locks.room);
         if let Outcome::Failed(failure) = self.writer.run(&mut fold).await {
-            tracing::debug!(%failure, "the room of this process was not given back; another will find it");
+            tracing::debug!(error = %failure, "the room of this process was not given back; another will find it");
         }
         self.writer.close().await;
     }

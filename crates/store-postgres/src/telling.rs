@@ -39,7 +39,7 @@ pub(crate) async fn tell(publisher: Arc<Publisher>, connector: Connector, from: 
             Err(failure) => Err(failure),
         };
         if let Err(failure) = told {
-            tracing::debug!(%failure, "the other processes were not told");
+            tracing::debug!(error = %failure, "the other processes were not told");
             link.drop_session();
             publisher.lost();
             sleep_until(link.retry_at()).await;

@@ -154,7 +154,7 @@ impl Writer {
                 Ok(Outcome::Committed { heard: true })
             }
             Err(failure) if failure.fault() == Fault::Lost && !changes.is_empty() => {
-                tracing::warn!(%failure, "the connection was lost in a commit");
+                tracing::warn!(error = %failure, "the connection was lost in a commit");
                 self.link.drop_session();
                 match self.became(turn).await {
                     Some(true) => {
@@ -192,7 +192,9 @@ impl Writer {
             if let Ok(session) = self.link.session().await {
                 match ask(session, self.seat, turn).await {
                     Ok(committed) => return Some(committed),
-                    Err(failure) => tracing::debug!(%failure, "the transaction's end cannot be read yet"),
+                    Err(failure) => {
+                        tracing::debug!(error = %failure, "the transaction's end cannot be read yet")
+                    }
                 }
                 self.link.drop_session();
             }

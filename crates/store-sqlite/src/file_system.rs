@@ -18,7 +18,7 @@ pub(crate) fn check(database: &Path) -> Result<(), OpenError> {
         Kind::Local => Ok(()),
         Kind::Network(kind) => Err(OpenError::NetworkFileSystem { path: database.to_owned(), kind }),
         Kind::Unclear(kind) => {
-            tracing::warn!(path = %database.display(), kind, "the database lies on a file system that may not keep its promises");
+            tracing::warn!(path = %database.display(), file_system = kind, "the database lies on a file system that may not keep its promises");
             Ok(())
         }
     }

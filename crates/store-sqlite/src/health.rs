@@ -48,7 +48,7 @@ impl Damage {
                  stop the server and restore it from a backup",
                 self.path.display()
             );
-            tracing::error!("{what}");
+            tracing::error!(error = what, "the database is damaged");
             self.found.get_or_init(|| what);
         }
     }

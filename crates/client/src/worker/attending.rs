@@ -103,7 +103,7 @@ async fn settle(attempt: &Attempt, Verdict { settle, checkpoint }: Verdict) {
         let heartbeat = HeartbeatRequest { progress: None, checkpoint: Some(checkpoint) };
         // What cannot be stored is lost with the attempt that ran out of its time.
         if let Err(error) = attempt.shared.client.heartbeat(lease.id, &heartbeat).await {
-            tracing::warn!(%error, job = %lease.job.id, "a checkpoint could not be stored");
+            tracing::warn!(%error, job_id = %lease.job.id, "a checkpoint could not be stored");
         }
     }
     let counter: fn(&Counts) -> &AtomicU64 = match settle {

@@ -65,7 +65,7 @@ pub(super) async fn settle(shared: Arc<Shared>, mut endings: mpsc::Receiver<Endi
 fn give_up_late(waiting: &mut Vec<Ending>) {
     let now = Instant::now();
     for late in waiting.extract_if(.., |ending| ending.lease.validity().until <= now) {
-        tracing::warn!(job = %late.lease.job.id, "the server could not be told in time how an attempt ended");
+        tracing::warn!(job_id = %late.lease.job.id, "the server could not be told in time how an attempt ended");
         let _ = late.taken.send(false);
     }
 }
@@ -94,7 +94,7 @@ async fn tell_each(shared: &Shared, waiting: &mut Vec<Ending>, patience: Duratio
                 let _ = ending.taken.send(true);
             }
             Ok(Err(error)) if !error.may_pass() => {
-                tracing::warn!(%error, job = %ending.lease.job.id, "the server does not take the end of an attempt");
+                tracing::warn!(%error, job_id = %ending.lease.job.id, "the server does not take the end of an attempt");
                 let _ = ending.taken.send(false);
             }
             Ok(Err(_)) | Err(_) => waiting.push(ending),

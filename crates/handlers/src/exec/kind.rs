@@ -88,7 +88,7 @@ impl JobHandler for Exec {
         })?;
         let document = document(&context)?;
         let (guarded, pipes) = self.start(&request, &context).map_err(|error| {
-            tracing::error!(job = %context.job().id, %error, "cannot start the guard of a program");
+            tracing::error!(job_id = %context.job().id, %error, "cannot start the guard of a program");
             Failure::retryable("not_started", "the program could not be started")
         })?;
         let run = follow(request.program, guarded, pipes, document, &context).await;
@@ -168,13 +168,13 @@ fn document(context: &JobContext) -> Result<String, Failure> {
 }
 
 fn log(program: &Program, context: &JobContext, ended: &Ended, errors: &Errors, reports: &Reports) {
-    let (job, program) = (context.job().id, &program.name);
-    tracing::debug!(%job, %program, ?ended, stderr = errors.text(), "a program ended");
+    let (job_id, program) = (context.job().id, &program.name);
+    tracing::debug!(%job_id, %program, ?ended, stderr = errors.text(), "a program ended");
     if reports.ignored() > 0 {
         let lines = reports.ignored();
-        tracing::warn!(%job, %program, lines, "lines that a program wrote for reports are none, or too long");
+        tracing::warn!(%job_id, %program, lines, "lines that a program wrote for reports are none, or too long");
     }
     if let Ended::NotStarted(why) = ended {
-        tracing::error!(%job, %program, why, "cannot start a program");
+        tracing::error!(%job_id, %program, error = why, "cannot start a program");
     }
 }

@@ -94,7 +94,7 @@ impl Reports {
         let newest = self.checkpoint.insert(checkpoint);
         if let Err(error) = context.checkpoint(newest).await {
             // It goes with the attempt's end, if the program yields.
-            tracing::debug!(job = %context.job().id, %error, "a program's checkpoint is not stored yet");
+            tracing::debug!(job_id = %context.job().id, %error, "a program's checkpoint is not stored yet");
         }
     }
 }

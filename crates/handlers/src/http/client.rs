@@ -102,7 +102,7 @@ fn tls() -> Result<ClientConfig, rustls::Error> {
     if usable == 0 {
         tracing::warn!(
             ignored,
-            errors = ?found.errors,
+            error = ?found.errors,
             "no trusted certificates found, https deliveries will fail: install the platform's CA certificates"
         );
     }

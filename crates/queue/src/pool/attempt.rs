@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use steadfast_domain::Job;
+use steadfast_domain::{Job, TraceParent};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -47,6 +47,11 @@ impl Attempt {
             stop: watch::Sender::new(None),
             lease: Mutex::new(Lease::new(asked, claimed.valid_for)),
         })
+    }
+
+    /// The trace its job is part of, for the log.
+    pub(super) fn trace_id(&self) -> Option<&str> {
+        self.job.trace.as_ref().map(TraceParent::trace_id)
     }
 
     /// Tells the handler to stop. A graver reason replaces a lesser one, never the other way round.

@@ -81,7 +81,7 @@ impl Pool {
     pub(super) fn settled(&self, held: &Held, answer: Result<Change, ClaimLost>) {
         let job = &held.attempt.job;
         let Ok(change) = answer else {
-            tracing::info!(job = %job.id, "an attempt's end is not taken: its claim is lost");
+            tracing::info!(job_id = %job.id, "an attempt's end is not taken: its claim is lost");
             return;
         };
         if change.state.is_terminal() {

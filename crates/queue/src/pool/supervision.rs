@@ -83,8 +83,8 @@ fn ended(attempt: &Attempt, joined: Result<Result<Finish, Failure>, JoinError>) 
     match joined {
         Ok(returned) => Ended::Returned(returned),
         Err(error) if error.is_panic() => {
-            let (job, kind) = (attempt.id.job, &attempt.job.kind);
-            tracing::error!(%job, %kind, %error, "a handler panicked");
+            let (job_id, kind, trace_id) = (attempt.id.job, &attempt.job.kind, attempt.trace_id());
+            tracing::error!(%job_id, %kind, trace_id, %error, "a handler panicked");
             Ended::Panicked
         }
         Err(_) => Ended::CutOff,
@@ -128,7 +128,8 @@ impl Pool {
     async fn decide(&self, attempt: &Attempt, ended: Ended, span: &mut Span) -> bool {
         let stop = attempt.stop_reason();
         if stop == Some(StopReason::LeaseLost) {
-            tracing::warn!(job = %attempt.id.job, "an attempt was stopped: its lease was not renewed in time");
+            let (job_id, trace_id) = (attempt.id.job, attempt.trace_id());
+            tracing::warn!(%job_id, trace_id, "an attempt was stopped: its lease was not renewed in time");
         }
         let mut verdict = verdict(&attempt.job, ended, stop, rand::random());
         if let Some(checkpoint) = verdict.checkpoint.take() {
@@ -136,7 +137,7 @@ impl Pool {
                 biased;
                 () = self.cut.cancelled() => return false,
                 stored = attempt.reports.checkpoint(checkpoint) => if let Err(error) = stored {
-                    tracing::warn!(job = %attempt.id.job, %error, "the checkpoint of a late attempt is not stored");
+                    tracing::warn!(job_id = %attempt.id.job, %error, "the checkpoint of a late attempt is not stored");
                 }
             }
         }
@@ -146,6 +147,8 @@ impl Pool {
         if taken {
             let (queue, kind) = (attempt.job.queue.as_str(), attempt.job.kind.as_str());
             span.attempt_ended(outcome, error.as_deref());
+            let (job_id, attempt, trace_id) = (attempt.id.job, attempt.job.attempt, attempt.trace_id());
+            tracing::debug!(%job_id, queue, kind, attempt, outcome, error, trace_id, "an attempt ended");
             self.metrics.attempts.with_label_values(&[queue, kind, outcome]).inc();
         }
         taken
