@@ -191,7 +191,7 @@ impl Server {
     /// From the first bound port to the end of the drain.
     async fn serve(self, runtimes: PoolRuntimes) -> Result<Drained, StartError> {
         let Self { loaded, registry, handlers, hooks, store, sockets } = self;
-        let Loaded { settings, budget, token_file, telemetry, .. } = loaded;
+        let Loaded { settings, budget, token_file, tls_files, telemetry, .. } = loaded;
         say_if_cut(&settings, &budget);
         let other_files =
             EXTRA_CONNECTIONS + settings.concurrency * programs::files_per_attempt(&settings.programs);
@@ -220,7 +220,9 @@ impl Server {
         let config = wiring::api(&settings, connections_max, tracer.clone());
         let (access, token_file) = wiring::access(token_file);
         let app = App::new(config, access, phases.clone(), drain.clone(), registry.clone())?;
-        let connections = Connections::serve(listen(settings.listen, sockets).await?, Arc::clone(&app));
+        let (tls, tls_files) = wiring::tls(tls_files);
+        let listener = listen(settings.listen, sockets, tls.is_some()).await?;
+        let connections = Connections::serve(listener, Arc::clone(&app), tls);
 
         let telemetry = telemetry.begin(Arc::clone(&app)).map_err(TelemetryError::from)?;
         let queues = wiring::queues(&settings);
@@ -237,7 +239,7 @@ impl Server {
         let (drain_ends, drain_ends_at) = watch::channel(None);
         let course = Course::new(phase_sender, supervisor, budget, stop, ledger, drain_ends);
         let mut work = Work::default();
-        let reloader = Reloader::new(reload, Vec::from_iter(token_file));
+        let reloader = Reloader::new(reload, token_file.into_iter().chain(tls_files).collect());
         work.background.spawn_essential("reload", &drain, reloader.run(phases.clone()));
         let store = match opened {
             None => Store::Opening(opening),
@@ -281,14 +283,14 @@ fn register_build_info(registry: &Registry) -> Result<(), prometheus::Error> {
 }
 
 /// Listens where the settings say, unless a socket was handed over, and says where: with port 0 only the log knows.
-async fn listen(address: SocketAddr, sockets: InheritedSockets) -> Result<Listener, StartError> {
+async fn listen(address: SocketAddr, sockets: InheritedSockets, tls: bool) -> Result<Listener, StartError> {
     let failed = |reason| StartError::Listen { address, reason };
     let inherited = sockets.api.is_some();
     let listener = match sockets.api {
         Some(socket) => Listener::Inherited(TcpListener::from_std(socket).map_err(failed)?),
         None => Listener::Bound(TcpListener::bind(address).await.map_err(failed)?),
     };
-    tracing::info!(address = %listener.local_addr().map_err(failed)?, inherited, "listening");
+    tracing::info!(address = %listener.local_addr().map_err(failed)?, inherited, tls, "listening");
     Ok(listener)
 }
 

@@ -18,6 +18,7 @@ mod programs;
 mod queues;
 mod table;
 mod telemetry;
+mod tls;
 mod tokens;
 mod value;
 
@@ -42,6 +43,8 @@ pub use telemetry::{
     CollectorSettings, MetricsSettings, TELEMETRY_DISABLED, TELEMETRY_VARIABLES, TelemetrySettings,
     TracesSettings,
 };
+pub use tls::TlsFileError;
+pub(crate) use tls::TlsFiles;
 pub(crate) use tokens::TokenFile;
 pub use tokens::TokenFileError;
 use value::NotAllowed;
@@ -59,6 +62,12 @@ pub struct Settings {
     pub store: StoreUrl,
     /// Where a PostgreSQL store listens, if not where it is.
     pub postgres_listen_url: Option<PostgresUrl>,
+    /// The server's certificate, and those that lead to an authority; with it the server speaks TLS.
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's key.
+    pub tls_key: Option<PathBuf>,
+    /// Authorities one of which has to have signed each client's certificate.
+    pub tls_client_ca: Option<PathBuf>,
     /// Jobs that are not terminal, in all queues.
     pub capacity: u64,
     /// Bytes of their payloads.
@@ -117,6 +126,9 @@ impl Default for Settings {
             listen: (Ipv4Addr::LOCALHOST, 8080).into(),
             store: StoreUrl::Sqlite("steadfast.db".into()),
             postgres_listen_url: None,
+            tls_cert: None,
+            tls_key: None,
+            tls_client_ca: None,
             capacity: capacity_jobs,
             capacity_bytes,
             concurrency: 64,
@@ -154,6 +166,8 @@ pub struct Loaded {
     pub budget: Budget,
     /// The token file that the settings name, as it was read with them.
     pub(crate) token_file: Option<TokenFile>,
+    /// The same of those of TLS.
+    pub(crate) tls_files: Option<TlsFiles>,
     /// What OpenTelemetry's own variables say.
     pub telemetry: TelemetrySettings,
     sources: BTreeMap<&'static str, Source>,
@@ -210,8 +224,9 @@ impl Loaded {
         let token_file = settings.token_file.as_deref().map(TokenFile::read).transpose();
         let token_file =
             token_file.map_err(|reason| SettingsError::Tokens { key: name("token_file"), reason })?;
+        let tls_files = TlsFiles::read(&settings)?;
         let telemetry = TelemetrySettings::read(&environment)?;
-        Ok(Self { settings, budget, token_file, telemetry, sources })
+        Ok(Self { settings, budget, token_file, tls_files, telemetry, sources })
     }
 
     /// Where the value of a setting came from.

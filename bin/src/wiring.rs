@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use steadfast_api::{Access, Config as ApiConfig};
+use steadfast_api::{Access, Config as ApiConfig, Tls};
 use steadfast_domain::{BootId, QueueName};
 use steadfast_handlers::HttpConfig;
 use steadfast_lifecycle::DrainTrigger;
@@ -13,8 +13,8 @@ use steadfast_queue::store::{QueueSpec, Retention, StoreLimits};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::reload::Reloadable;
-use crate::settings::{QueueSettings, Settings, TokenFile};
+use crate::reload::{Contents, Reloadable};
+use crate::settings::{QueueSettings, Settings, TlsFiles, TokenFile};
 
 pub(crate) fn store_limits(settings: &Settings) -> StoreLimits {
     StoreLimits {
@@ -73,6 +73,14 @@ pub(crate) fn access(token_file: Option<TokenFile>) -> (Access, Option<Reloadabl
         Ok(())
     });
     (access, Some(reloadable))
+}
+
+/// TLS, and how new files change it.
+pub(crate) fn tls(files: Option<TlsFiles>) -> (Option<Arc<Tls>>, Option<Reloadable>) {
+    let Some(TlsFiles { paths, in_force, tls }) = files else { return (None, None) };
+    let (changed, files) = (Arc::clone(&tls), paths.0.clone());
+    let apply = move |contents: &Contents| Ok(paths.apply(contents, &changed)?);
+    (Some(tls), Some(Reloadable::new("TLS", files, in_force, apply)))
 }
 
 /// A server that only this machine reaches may deliver to this machine.

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use steadfast_domain::Invalid;
 use steadfast_lifecycle::BudgetError;
 
-use super::TokenFileError;
 use super::value::NotAllowed;
+use super::{TlsFileError, TokenFileError};
 
 /// Why the settings cannot be used. Each names the key as it was written where it came from, its value,
 /// and what is allowed.
@@ -71,6 +71,17 @@ pub enum SettingsError {
         /// What is wrong with the file.
         reason: TokenFileError,
     },
+    /// One of two settings that belong together.
+    #[error("{set} is set and {missing} is not: TLS needs both")]
+    Halved {
+        /// The one that is there.
+        set: &'static str,
+        /// The one that is not.
+        missing: &'static str,
+    },
+    /// A file of TLS is not what it has to be.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsFileError),
     /// The shutdown's times do not make a drain.
     #[error("shutdown: {0}")]
     Budget(#[from] BudgetError),

@@ -81,6 +81,21 @@ pub const SETTINGS: &[Setting] = &[
         slot: |s| Slot::Postgres(&mut s.postgres_listen_url),
     },
     Setting {
+        key: "tls_cert",
+        help: "The server's certificate and those that lead to an authority, in PEM; with it the server speaks TLS",
+        slot: |s| Slot::File(&mut s.tls_cert),
+    },
+    Setting {
+        key: "tls_key",
+        help: "The certificate's key, in PEM and not encrypted",
+        slot: |s| Slot::File(&mut s.tls_key),
+    },
+    Setting {
+        key: "tls_client_ca",
+        help: "Authorities in PEM; with it every client must have a certificate that one of them has signed",
+        slot: |s| Slot::File(&mut s.tls_client_ca),
+    },
+    Setting {
         key: "capacity",
         help: "Jobs that are not terminal, in all queues",
         slot: |s| Slot::Count(&mut s.capacity, JOBS),

@@ -6,6 +6,7 @@
 //!
 //! | what a client leaves undone | what ends it |
 //! |---|---|
+//! | its TLS handshake | `header_timeout`, in which it has to be whole |
 //! | its first bytes, until the protocol is known | a deadline of `header_timeout` |
 //! | a request's head; a next request | hyper's own timer, `header_timeout` |
 //! | a request's body | `body_timeout`, then 408 |
@@ -19,9 +20,12 @@
 
 mod connection;
 mod goodbye;
+mod handshake;
 mod listener;
 mod peer;
 mod socket;
+mod stream;
+mod tls;
 mod unread;
 
 use std::io;
@@ -45,6 +49,8 @@ use goodbye::{GOODBYES_MAX, say_goodbye};
 pub use listener::Listener;
 use listener::let_no_handshake_begin;
 pub use peer::Peer;
+use stream::Stream;
+pub use tls::{Tls, TlsError, TlsPart, TlsPem};
 
 /// Connections accepted beyond `connections_max`. On them only health, metrics, control and the drain are
 /// served; anything else is answered 503 `overloaded`. Each serves once, and a silent one is closed within a
@@ -97,6 +103,8 @@ enum Stage {
 struct Shared {
     app: Arc<App>,
     router: Router,
+    /// Unless the connections are plain.
+    tls: Option<Arc<Tls>>,
     protocols: Protocols,
     stage: watch::Sender<Stage>,
     /// Places for connections, the reserved ones included.
@@ -110,12 +118,14 @@ struct Shared {
 }
 
 impl Connections {
-    /// Serves `app` on `listener` until [`close`](Self::close). Must be called on a Tokio runtime.
-    pub fn serve(listener: Listener, app: Arc<App>) -> Self {
+    /// Serves `app` on `listener` until [`close`](Self::close), under `tls` if there is one. Must be called on a Tokio
+    /// runtime.
+    pub fn serve(listener: Listener, app: Arc<App>, tls: Option<Arc<Tls>>) -> Self {
         let tasks = Tasks::new();
         let (stage, _) = watch::channel(Stage::Serving);
         let shared = Arc::new(Shared {
             router: router(Arc::clone(&app)),
+            tls,
             protocols: Protocols::new(&app.config, tasks.clone(), stage.subscribe()),
             places: Arc::new(Semaphore::new(app.config.connections_max + RESERVED_CONNECTIONS)),
             goodbyes: Semaphore::new(GOODBYES_MAX),
@@ -220,7 +230,7 @@ impl Open {
     }
 
     /// Ends politely, if possible without keeping a place from others.
-    async fn say_goodbye(&mut self, stream: TcpStream) {
+    async fn say_goodbye(&mut self, stream: Stream) {
         let goodbye = self.shared.goodbyes.try_acquire();
         if goodbye.is_ok() {
             self.place = None;

@@ -4,7 +4,7 @@
 //!   given_server(program).capacity(7).start() ─▶ Server ── signals, exit, start_again
 //!                                                  │
 //!   Client ── submits, each with a Mark ───────────┤
-//!   RawConnection ── bytes ────────────────────────┤
+//!   RawConnection ── bytes ────────────────────────┤     Authority ── certificates
 //!   Gate ◀── deliveries of `http` jobs, held ──────┤
 //!   Collector ◀── traces and metrics, by OTLP ─────┤
 //!   Proxy, HaProxy ── between any two of these ────┤
@@ -22,6 +22,7 @@
     reason = "a panic is how a test fails, and this crate is compiled into tests only"
 )]
 
+pub mod certificates;
 pub mod collector;
 pub mod conformance;
 mod eventually;

@@ -3,7 +3,6 @@
 //!
 //! It keeps what it commits (`fsync` and `full_page_writes` are on), so that a test may kill it.
 
-mod certificates;
 mod guard;
 mod plans;
 mod programs;
@@ -18,16 +17,16 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::OnceCell;
 
+use crate::certificates::Authority;
 use crate::eventually::eventually;
 use crate::harness::Process;
 use crate::ports::free_port;
-use certificates::Authorities;
 use guard::Guard;
 pub use plans::{Plans, explained};
 use programs::Programs;
 
-pub use certificates::SERVER_NAME;
-
+/// The only name that the server's certificate is for.
+pub const SERVER_NAME: &str = "db.example";
 /// The superuser that a test connects as.
 const USER: &str = "steadfast";
 /// The database that a new cluster has.
@@ -61,6 +60,15 @@ pub struct Cluster {
     authorities: Option<Authorities>,
 }
 
+/// The authorities whose certificates a test may trust.
+#[derive(Debug)]
+struct Authorities {
+    /// It has signed the server's certificate.
+    right: Authority,
+    /// It has signed nothing.
+    wrong: Authority,
+}
+
 impl Cluster {
     /// The one cluster that the tests of a program share, each in a schema of its own. Nobody can kill it.
     ///
@@ -88,7 +96,7 @@ impl Cluster {
             fs::write(dir.join("data/pg_hba.conf"), TLS_ONLY).expect("who is let in can be written");
             let settings = fs::OpenOptions::new().append(true).open(dir.join("data/postgresql.conf"));
             settings.and_then(|mut file| file.write_all(b"ssl = on\n")).expect("its settings can be written");
-            Some(certificates::create(programs, dir))
+            Some(Authorities::sign(programs, dir))
         })
         .await
     }
@@ -135,7 +143,7 @@ impl Cluster {
     /// # Panics
     /// When it is not [with TLS only](Self::start_with_tls_only).
     pub fn right_authority(&self) -> &Path {
-        &self.authorities.as_ref().expect("this cluster has certificates").right
+        self.authorities.as_ref().expect("this cluster has certificates").right.certificate()
     }
 
     /// The file with the certificate of an authority that has the same name and another key.
@@ -143,7 +151,7 @@ impl Cluster {
     /// # Panics
     /// When it is not [with TLS only](Self::start_with_tls_only).
     pub fn wrong_authority(&self) -> &Path {
-        &self.authorities.as_ref().expect("this cluster has certificates").wrong
+        self.authorities.as_ref().expect("this cluster has certificates").wrong.certificate()
     }
 
     /// The name of a schema that nobody else uses. Nothing is there yet: a store makes it.
@@ -206,6 +214,17 @@ impl Cluster {
     /// What the server has logged since it started last.
     pub fn log(&self) -> String {
         self.server.stderr().text()
+    }
+}
+
+impl Authorities {
+    /// Gives the cluster in `dir` a key and a certificate.
+    fn sign(programs: &Programs, dir: &Path) -> Self {
+        let right = Authority::new(dir, "authority");
+        let server = right.issue(&dir.join("data"), "server", &format!("DNS:{SERVER_NAME}"));
+        programs.hand_over(&server.key);
+        programs.hand_over(&server.certificate);
+        Self { right, wrong: Authority::new(dir, "stranger") }
     }
 }
 

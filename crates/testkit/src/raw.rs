@@ -1,13 +1,15 @@
-//! HTTP/1.1 over a plain socket: for tests that must know which bytes went out and which came back, or
+//! HTTP/1.1 over a socket, plain or under TLS: for tests that must know which bytes went out and which came back, or
 //! that send what no HTTP client would.
 
+use std::fmt::Debug;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 /// How long an answer may take to arrive before the test calls it lost.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -16,10 +18,15 @@ const HEADERS_MAX: usize = 64;
 /// One connection. Requests on it go one after the other.
 #[derive(Debug)]
 pub struct RawConnection {
-    stream: TcpStream,
+    stream: Box<dyn Duplex>,
     /// Received and not yet part of an answer.
     received: Vec<u8>,
 }
+
+/// What bytes go over in both directions.
+pub trait Duplex: AsyncRead + AsyncWrite + Debug + Send + Sync + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Debug + Send + Sync + Unpin> Duplex for T {}
 
 /// A whole answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,9 +76,9 @@ impl RawAnswer {
     }
 }
 
-impl From<TcpStream> for RawConnection {
-    fn from(stream: TcpStream) -> Self {
-        Self { stream, received: Vec::new() }
+impl<T: Duplex + 'static> From<T> for RawConnection {
+    fn from(stream: T) -> Self {
+        Self { stream: Box::new(stream), received: Vec::new() }
     }
 }
 
@@ -83,9 +90,18 @@ impl RawConnection {
         Ok(stream.into())
     }
 
+    /// Opens a connection under TLS. The server has to have a certificate for its address.
+    pub async fn open_tls(address: SocketAddr, client: &TlsConnector) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let stream = client.connect(address.ip().into(), stream).await?;
+        Ok(stream.into())
+    }
+
     /// Sends these bytes, all of them or an error.
     pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes).await
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await
     }
 
     /// Sends a `POST` of JSON that keeps the connection.
@@ -101,6 +117,11 @@ impl RawConnection {
     /// Sends a `GET` that keeps the connection.
     pub async fn get(&mut self, path: &str) -> io::Result<()> {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).await
+    }
+
+    /// Says that nothing more will be sent; under TLS in its words, too.
+    pub async fn close(&mut self) -> io::Result<()> {
+        self.stream.shutdown().await
     }
 
     /// Reads the next answer.

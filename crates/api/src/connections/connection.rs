@@ -21,8 +21,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tower::Service as _;
 
+use super::handshake::{Greeted, greet};
 use super::peer::{Peer, Upgraded};
 use super::socket::{Socket, SocketWatch};
+use super::stream::{Stream, Tcp};
 use super::unread::Unread;
 use super::{Shared, Stage};
 use crate::config::Config;
@@ -31,6 +33,8 @@ use crate::config::Config;
 const RESERVED_PATIENCE: Duration = Duration::from_secs(1);
 /// The same while all reserved places are taken. Whoever waits for one has sent its request meanwhile.
 const RESERVED_HURRY: Duration = Duration::from_millis(20);
+/// The same under TLS: until the server answers its first words, a client can send no request.
+const RESERVED_HURRY_TLS: Duration = Duration::from_millis(200);
 /// How long an answer may be left unread while answers are short of memory; also how often is looked.
 const STALL_HURRY: Duration = Duration::from_secs(5);
 /// An answer of HTTP/1.1 that is known to be shorter goes into the socket's own buffer, and is not watched.
@@ -98,9 +102,17 @@ where
     }
 }
 
-/// Serves a connection until nothing more is to be said on it, and returns its socket, to be closed politely;
+/// Serves a connection until nothing more is to be said on it, and returns its stream, to be closed politely;
 /// `None` when it took too long and is to end at once.
-pub(super) async fn serve(shared: &Shared, stream: TcpStream, peer: Peer) -> Option<TcpStream> {
+pub(super) async fn serve(shared: &Shared, stream: TcpStream, peer: Peer) -> Option<Stream> {
+    let stream = match &shared.tls {
+        None => Stream::Plain(Tcp::new(stream)),
+        Some(tls) => match greet(shared, tls, stream, &peer).await {
+            Greeted::Whole(stream) => stream,
+            Greeted::Refused(stream) => return Some(stream),
+            Greeted::Gone => return None,
+        },
+    };
     let (socket, watch) = Socket::new(stream);
     peer.speaks_over(watch.clone());
     let unread = Unread::default();
@@ -262,7 +274,7 @@ impl<'a> Keeper<'a> {
         if self.to_be_closed {
             return self.close_when_quiet();
         }
-        if self.waits_for_first() && self.opened_at.elapsed() >= self.patience() {
+        if self.waits_for_first() && self.opened_at.elapsed() >= patience_for_first(self.shared, self.peer) {
             return Step::Stop;
         }
         if self.stalls() {
@@ -291,21 +303,13 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    /// How long it may.
-    fn patience(&self) -> Duration {
-        let patience = match self.peer.is_reserved() {
-            true if self.shared.places.available_permits() == 0 => RESERVED_HURRY,
-            true => RESERVED_PATIENCE,
-            false => Duration::MAX,
-        };
-        patience.min(self.shared.app.config.header_timeout)
-    }
-
     fn next_look(&self) -> Instant {
         let next = Instant::now() + (self.stall_timeout / 2).min(STALL_HURRY);
         match self.peer.is_reserved() {
             true => next.min(Instant::now() + RESERVED_HURRY),
-            false if self.waits_for_first() => next.min(self.opened_at + self.patience()),
+            false if self.waits_for_first() => {
+                next.min(self.opened_at + patience_for_first(self.shared, self.peer))
+            }
             false => next,
         }
     }
@@ -323,10 +327,21 @@ impl<'a> Keeper<'a> {
     }
 }
 
+/// How long a client may take for what has to come first.
+pub(super) fn patience_for_first(shared: &Shared, peer: &Peer) -> Duration {
+    let patience = match peer.is_reserved() {
+        true if shared.places.available_permits() > 0 => RESERVED_PATIENCE,
+        true if shared.tls.is_some() => RESERVED_HURRY_TLS,
+        true => RESERVED_HURRY,
+        false => Duration::MAX,
+    };
+    patience.min(shared.app.config.header_timeout)
+}
+
 /// Closes the socket so that the kernel, too, forgets what the client does not read.
 fn reset(socket: &SocketWatch) {
     if let Some(stream) = socket.take() {
         // If it fails, the kernel goes on trying for a while.
-        let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(stream.socket()).set_linger(Some(Duration::ZERO));
     }
 }

@@ -6,6 +6,8 @@ use tokio::net::TcpStream;
 use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout_at};
 
+use super::stream::Stream;
+
 /// Connections that say goodbye at once without a place among the others.
 pub(super) const GOODBYES_MAX: usize = 256;
 
@@ -21,11 +23,16 @@ const BYTES_AT_ONCE: usize = 16 * 1024;
 /// away what the client still sends until it closes too. Closing a socket with unread input would reset the
 /// connection, and the reset destroy the answer on its way (RFC 9112, section 9.6). A client may well send
 /// all of a large body before it looks for an answer, so time is the bound, not bytes.
-pub(super) async fn say_goodbye(mut stream: TcpStream, keeps_place: bool) {
-    let until = Instant::now() + if keeps_place { TIME_WITH_PLACE_MAX } else { TIME_MAX };
-    if stream.shutdown().await.is_err() {
+///
+/// Under TLS its own goodbye comes first (`close_notify`), without which a client could not tell the end from an
+/// attack that cuts off. What still comes then need not be deciphered to be thrown away.
+pub(super) async fn say_goodbye(mut stream: Stream, keeps_place: bool) {
+    let now = Instant::now();
+    let until = now + if keeps_place { TIME_WITH_PLACE_MAX } else { TIME_MAX };
+    if !matches!(timeout_at(until.min(now + SILENCE_MAX), stream.shutdown()).await, Ok(Ok(()))) {
         return;
     }
+    let stream = stream.into_socket();
     loop {
         let now = Instant::now();
         let silent = now + SILENCE_MAX;

@@ -1,23 +1,18 @@
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use parking_lot::Mutex;
-use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
+
+use super::stream::Stream;
 
 /// What an HTTP/2 connection begins with (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A silent connection is probed after so long, and so often.
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(15));
-
-/// A TCP stream that hyper reads and writes, and that its connection's task keeps an eye on.
+/// A stream that hyper reads and writes, and that its connection's task keeps an eye on.
 pub(super) struct Socket(Arc<Mutex<Watched>>);
 
 /// The task's view of a [`Socket`].
@@ -26,45 +21,32 @@ pub(super) struct SocketWatch(Arc<Mutex<Watched>>);
 
 struct Watched {
     /// `None` once the task has taken it.
-    stream: Option<TcpStream>,
+    stream: Option<Stream>,
     /// Bytes of the HTTP/2 preface seen; `None` once the protocol is known.
     preface_seen: Option<usize>,
-    /// Since when a write has been waiting for the client to read.
-    blocked_since: Option<Instant>,
     /// Nothing more is sent: a write failed, or hyper is done with the stream.
     is_over: bool,
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream) -> (Self, SocketWatch) {
-        let socket = SockRef::from(&stream);
-        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE.0).with_interval(KEEPALIVE.1);
-        // Without them the connection works too, only later or longer.
-        let _ = socket.set_tcp_nodelay(true);
-        let _ = socket.set_tcp_keepalive(&keepalive);
-        let watched =
-            Watched { stream: Some(stream), preface_seen: Some(0), blocked_since: None, is_over: false };
+    pub(super) fn new(stream: Stream) -> (Self, SocketWatch) {
+        let watched = Watched { stream: Some(stream), preface_seen: Some(0), is_over: false };
         let watched = Arc::new(Mutex::new(watched));
         (Self(Arc::clone(&watched)), SocketWatch(watched))
     }
 
-    fn poll_write_with(
+    /// Writes or flushes.
+    fn poll_send<T>(
         &self,
-        write: impl FnOnce(Pin<&mut TcpStream>) -> Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
+        send: impl FnOnce(Pin<&mut Stream>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         let mut watched = self.0.lock();
-        let written = match &mut watched.stream {
-            Some(stream) => write(Pin::new(stream)),
+        let sent = match &mut watched.stream {
+            Some(stream) => send(Pin::new(stream)),
             None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         };
-        match written {
-            Poll::Pending => {
-                watched.blocked_since.get_or_insert_with(Instant::now);
-            }
-            Poll::Ready(_) => watched.blocked_since = None,
-        }
-        watched.is_over |= matches!(written, Poll::Ready(Err(_)));
-        written
+        watched.is_over |= matches!(sent, Poll::Ready(Err(_)));
+        sent
     }
 }
 
@@ -76,15 +58,12 @@ impl SocketWatch {
 
     /// Since when the client has left an answer unread.
     pub(super) fn blocked_since(&self) -> Option<Instant> {
-        self.0.lock().blocked_since
+        self.0.lock().stream.as_ref().and_then(Stream::blocked_since)
     }
 
     /// Whether the client has sent what was not read yet. Asks the kernel: the runtime may learn of it later.
     pub(super) fn has_unread_bytes(&self) -> bool {
-        let watched = self.0.lock();
-        let Some(stream) = &watched.stream else { return false };
-        let mut byte = [MaybeUninit::uninit()];
-        matches!(SockRef::from(stream).peek(&mut byte), Ok(1..))
+        self.0.lock().stream.as_ref().is_some_and(Stream::has_unread_bytes)
     }
 
     /// Whether nothing more is sent.
@@ -94,17 +73,11 @@ impl SocketWatch {
 
     /// Whether the client has closed its side, with nothing sent before. Asks the kernel.
     pub(super) fn is_closed_by_client(&self) -> bool {
-        let watched = self.0.lock();
-        let Some(stream) = &watched.stream else { return true };
-        let mut byte = [MaybeUninit::uninit()];
-        match SockRef::from(stream).peek(&mut byte) {
-            Ok(bytes) => bytes == 0,
-            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
-        }
+        self.0.lock().stream.as_ref().is_none_or(Stream::is_closed_by_client)
     }
 
     /// Takes the stream away from hyper, which is done with it.
-    pub(super) fn take(&self) -> Option<TcpStream> {
+    pub(super) fn take(&self) -> Option<Stream> {
         let mut watched = self.0.lock();
         watched.is_over = true;
         watched.stream.take()
@@ -146,7 +119,7 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write_with(|stream| stream.poll_write(cx, bytes))
+        self.poll_send(|stream| stream.poll_write(cx, bytes))
     }
 
     fn poll_write_vectored(
@@ -154,16 +127,15 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_with(|stream| stream.poll_write_vectored(cx, slices))
+        self.poll_send(|stream| stream.poll_write_vectored(cx, slices))
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // A TCP stream has no buffer of its own.
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_send(|stream| stream.poll_flush(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -26,6 +26,7 @@ use tokio::task::JoinSet;
 
 use crate::conformance;
 use crate::faulty_store::FaultyStore;
+use crate::tls::Secured;
 
 /// What a test sets before the server starts.
 pub(crate) struct Given {
@@ -34,6 +35,7 @@ pub(crate) struct Given {
     limits: StoreLimits,
     queue_capacity: (Option<u64>, Option<u64>),
     listener: Option<Listener>,
+    secured: Option<Secured>,
 }
 
 /// A running outside. No worker pool: jobs end when a test settles them.
@@ -46,6 +48,7 @@ pub(crate) struct Outside {
     pub(crate) drains: DrainRequests,
     pub(crate) hub: Arc<EventHub>,
     services: Option<Services>,
+    secured: Option<Secured>,
     _background: JoinSet<()>,
 }
 
@@ -60,6 +63,7 @@ pub(crate) fn given_outside() -> Given {
         limits: StoreLimits::default(),
         queue_capacity: (None, None),
         listener: None,
+        secured: None,
     }
 }
 
@@ -101,6 +105,11 @@ impl Given {
     pub(crate) fn capacity(mut self, jobs: u64, bytes: u64) -> Self {
         self.queue_capacity = (Some(jobs), Some(bytes));
         self
+    }
+
+    /// A server that speaks TLS; its clients do, too.
+    pub(crate) fn secured(self, secured: Secured) -> Self {
+        Self { secured: Some(secured), ..self }
     }
 
     /// A server whose store is not open yet.
@@ -151,7 +160,11 @@ impl Given {
         let mut background = JoinSet::new();
         background.spawn(Arc::clone(&hub).run(phases.clone()));
         background.spawn(Arc::clone(&desk).run(phases));
-        let connections = Connections::serve(listener, Arc::clone(&app));
+        let connections = Connections::serve(
+            listener,
+            Arc::clone(&app),
+            self.secured.as_ref().map(|secured| Arc::clone(&secured.tls)),
+        );
         Outside {
             address: connections.local_addr().unwrap(),
             app,
@@ -161,6 +174,7 @@ impl Given {
             drains,
             hub: Arc::clone(&hub),
             services: Some(Services { admission, store: shared, desk, hub }),
+            secured: self.secured,
             _background: background,
         }
     }
@@ -174,6 +188,11 @@ impl Given {
 }
 
 impl Outside {
+    /// Its TLS.
+    pub(crate) fn secured(&self) -> &Secured {
+        self.secured.as_ref().unwrap()
+    }
+
     /// Opens the store and is ready.
     pub(crate) fn attach(&mut self) {
         self.app.attach(self.services.take().unwrap());
@@ -181,7 +200,10 @@ impl Outside {
     }
 
     pub(crate) async fn connect(&self) -> RawConnection {
-        RawConnection::open(self.address).await.unwrap()
+        match &self.secured {
+            None => RawConnection::open(self.address).await.unwrap(),
+            Some(secured) => RawConnection::open_tls(self.address, &secured.client).await.unwrap(),
+        }
     }
 
     /// Sends these bytes on a connection of their own, and reads the answer.

@@ -29,7 +29,7 @@ fn waiting(kinds: &[&str], wait: Duration) -> Vec<u8> {
 }
 
 /// A worker that waits, the last of so many.
-async fn waits(outside: &Outside, kinds: &[&str], last_of: usize) -> RawConnection {
+pub(crate) async fn waits(outside: &Outside, kinds: &[&str], last_of: usize) -> RawConnection {
     let mut connection = outside.connect().await;
     connection.send(&waiting(kinds, Duration::from_secs(30))).await.unwrap();
     outside.in_flight(last_of).await;
@@ -45,7 +45,7 @@ async fn given(connection: &mut RawConnection) -> Vec<String> {
 }
 
 /// Waits until the job is back in its queue as if nobody had ever taken it.
-async fn is_untouched(outside: &Outside, id: JobId) {
+pub(crate) async fn is_untouched(outside: &Outside, id: JobId) {
     eventually("the job is queued again", || async {
         let job = outside.get(&format!("/v1/jobs/{id}")).await.json();
         assert_eq!(job["interruptions"], 0);

@@ -19,6 +19,8 @@ mod phases;
 mod read_cache;
 mod streams;
 mod submits;
+mod tls;
+mod tls_closing;
 mod tokens;
 mod waits;
 mod websocket;

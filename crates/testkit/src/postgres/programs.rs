@@ -1,7 +1,6 @@
 //! The machine's PostgreSQL programs, and the user they run as.
 
 use std::env;
-use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
@@ -45,12 +44,7 @@ impl Programs {
     /// A program in the cluster's directory, as the user that runs the cluster, with an environment that
     /// says only where programs are and that messages are English.
     pub(super) fn command(&self, program: &str, cluster: &Path) -> Command {
-        self.of_the_system(self.dir.join(program), cluster)
-    }
-
-    /// The same with a program that is not PostgreSQL's.
-    pub(super) fn of_the_system(&self, program: impl AsRef<OsStr>, cluster: &Path) -> Command {
-        let mut command = Command::new(program);
+        let mut command = Command::new(self.dir.join(program));
         command.current_dir(cluster).env_clear().env("LC_ALL", "C");
         if let Some(path) = env::var_os("PATH") {
             command.env("PATH", path);
