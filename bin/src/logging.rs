@@ -2,10 +2,11 @@
 //! buffer: a reader that stalls costs lines, which are counted, never a request.
 
 use std::io::{IsTerminal, stderr};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{IntGauge, Registry};
+use prometheus::{IntCounter, Registry};
 use tracing::{Level, Metadata};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::filter_fn;
@@ -79,14 +80,18 @@ impl Logging {
         Ok(Self { dropped, _writer: guard })
     }
 
-    /// Registers `steadfast_log_lines_dropped`.
+    /// Registers `steadfast_log_lines_dropped_total`.
     ///
     /// # Errors
     /// When the name is taken.
     pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        let help = "Log lines dropped because standard error was not read in time";
-        let gauge = IntGauge::new("steadfast_log_lines_dropped", help)?;
-        registry.register(Box::new(DroppedLines { counter: self.dropped.clone(), gauge }))
+        let help = "Log lines dropped because standard error was not read in time.";
+        let dropped = IntCounter::new("steadfast_log_lines_dropped_total", help)?;
+        registry.register(Box::new(DroppedLines {
+            writers: self.dropped.clone(),
+            counted: AtomicU64::new(0),
+            dropped,
+        }))
     }
 }
 
@@ -98,17 +103,19 @@ fn is_discreet(line: &Metadata<'_>) -> bool {
 
 /// Reads the writer's own count when it is asked for.
 struct DroppedLines {
-    counter: ErrorCounter,
-    gauge: IntGauge,
+    writers: ErrorCounter,
+    counted: AtomicU64,
+    dropped: IntCounter,
 }
 
 impl Collector for DroppedLines {
     fn desc(&self) -> Vec<&Desc> {
-        self.gauge.desc()
+        self.dropped.desc()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        self.gauge.set(i64::try_from(self.counter.dropped_lines()).unwrap_or(i64::MAX));
-        self.gauge.collect()
+        let all = self.writers.dropped_lines() as u64;
+        self.dropped.inc_by(all.saturating_sub(self.counted.fetch_max(all, Ordering::Relaxed)));
+        self.dropped.collect()
     }
 }

@@ -302,16 +302,17 @@ fn begin_to_open(
     registry: &Registry,
 ) -> Result<Opening, StartError> {
     let specs = queues.iter().map(wiring::queue_spec).collect();
-    let (settings, registry) = (settings.clone(), registry.clone());
+    let settings = settings.clone();
     let limits = wiring::store_limits(&settings);
+    let to_register = registry.clone();
     let open = move |runtime: &Handle| match own {
         Some(open) => {
             let _context = runtime.enter();
             open(limits)
         }
-        None => store::open(&settings, limits, &registry, runtime),
+        None => store::open(&settings, limits, &to_register, runtime),
     };
-    Opening::begin(open, specs, Handle::current())
+    Opening::begin(open, specs, registry.clone(), Handle::current())
         .map_err(|error| StartError::System("start the thread that opens the store", error))
 }
 

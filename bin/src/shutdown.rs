@@ -86,6 +86,7 @@ impl Shutdown {
         // Side by side, so that a hook which takes all the time does not make the tasks look overdue.
         tokio::join!(course.post_hooks(post, deadlines), course.join([mutations, background], deadlines));
         app.close_read_cache();
+        course.last_figures(&app, deadlines).await;
         course.close_store(store, deadlines).await;
         drop(step);
         course.end(telemetry, deadlines).await

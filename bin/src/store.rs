@@ -5,9 +5,9 @@ use std::io;
 use std::sync::Arc;
 use std::thread;
 
-use prometheus::Registry;
+use prometheus::{IntGaugeVec, Opts, Registry};
 use steadfast_queue::metrics::StoreMetrics;
-use steadfast_queue::store::{QueueSpec, StoreError, StoreLimits};
+use steadfast_queue::store::{QueueSpec, QueueStatus, StoreError, StoreLimits};
 use steadfast_queue::{JobStore, MemoryStore};
 use steadfast_store_postgres::{PostgresConfig, PostgresStore};
 use steadfast_store_sqlite::{SqliteConfig, SqliteStore};
@@ -34,6 +34,9 @@ pub enum NoStore {
     /// It did not take the queues of the settings.
     #[error("the store did not take the queues of the settings: {0}")]
     Declare(StoreError),
+    /// It did not say what it holds.
+    #[error("the store did not say what it holds: {0}")]
+    Read(StoreError),
     /// The thread that opened it panicked.
     #[error("opening the store failed; standard error says how")]
     Lost,
@@ -44,16 +47,19 @@ pub enum NoStore {
 pub(crate) struct Opening(oneshot::Receiver<Result<Arc<dyn JobStore>, NoStore>>);
 
 impl Opening {
-    /// Opens a store and declares its queues. An error when there is no thread for it.
+    /// Opens a store, declares its queues and registers what it holds. An error when there is no thread for it.
     pub(crate) fn begin(
         open: impl FnOnce(&Handle) -> Result<Arc<dyn JobStore>, NoStore> + Send + 'static,
         queues: Vec<QueueSpec>,
+        registry: Registry,
         runtime: Handle,
     ) -> io::Result<Self> {
         let (sender, receiver) = oneshot::channel();
         thread::Builder::new().name("store-open".to_owned()).spawn(move || {
             let opened = open(&runtime).and_then(|store| {
                 runtime.block_on(store.declare(&queues)).map_err(NoStore::Declare)?;
+                let queues = runtime.block_on(store.queues()).map_err(NoStore::Read)?;
+                register_live_at_start(&registry, &queues)?;
                 Ok(store)
             });
             // If nobody waits any more, the store is dropped here.
@@ -66,6 +72,17 @@ impl Opening {
     pub(crate) async fn opened(&mut self) -> Result<Arc<dyn JobStore>, NoStore> {
         (&mut self.0).await.unwrap_or(Err(NoStore::Lost))
     }
+}
+
+/// `steadfast_jobs_live_at_start`: where the counters of jobs begin. What opening the store has counted already came
+/// after it.
+fn register_live_at_start(registry: &Registry, queues: &[QueueStatus]) -> Result<(), prometheus::Error> {
+    let help = "Jobs that were not terminal when this process opened the store, before it recovered any.";
+    let live = IntGaugeVec::new(Opts::new("steadfast_jobs_live_at_start", help), &["queue"])?;
+    for queue in queues {
+        live.with_label_values(&[queue.name.as_str()]).set(queue.live().cast_signed() - queue.counts.net());
+    }
+    registry.register(Box::new(live))
 }
 
 /// Opens the store that the settings name. Blocks; a store that needs a runtime lives on `runtime`.

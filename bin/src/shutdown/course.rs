@@ -1,7 +1,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use steadfast_api::Connections;
+use steadfast_api::{App, Connections};
 use steadfast_lifecycle::{
     Budget, Deadlines, HookEnd, HookList, HookReport, LastResort, Ledger, Phase, PhaseSender, StepTimer,
     Tasks, last_word,
@@ -160,6 +160,12 @@ impl Course {
             overdue.extend(tasks.join(until).await);
         }
         self.ledger.names("background_tasks_overdue", overdue.iter());
+    }
+
+    /// Reads the store's figures once more: what the collector gets at the end, when the store is closed, is as of now.
+    pub(super) async fn last_figures(&self, app: &App, deadlines: Deadlines) {
+        // Without an answer the figures stay as they were read before.
+        let _ = timeout_at(deadlines.closing, app.gather()).await;
     }
 
     /// Closes the store. One that is still opening is waited for: it has nothing of this process in it.

@@ -14,6 +14,7 @@ use crate::metrics::HttpMetrics;
 use crate::problem::Refused;
 use crate::read_cache::ReadCache;
 use crate::refusals::Refusals;
+use crate::store_figures::StoreFigures;
 
 /// What serves requests. It serves before the store is open too: until [`App::attach`], whatever needs the
 /// store is answered 503 `starting`.
@@ -31,6 +32,7 @@ pub struct App {
     pub(crate) read_cache: ReadCache,
     pub(crate) refusals: Refusals,
     pub(crate) store_health: StoreHealth,
+    pub(crate) store_figures: StoreFigures,
     requests: InFlight,
     services: OnceLock<Services>,
 }
@@ -65,6 +67,7 @@ impl App {
             answer_memory: AnswerMemory::default(),
             refusals: Refusals::default(),
             store_health: StoreHealth::default(),
+            store_figures: StoreFigures::default(),
             requests: InFlight::new(),
             services: OnceLock::new(),
             config,

@@ -47,6 +47,7 @@ mod refusals;
 mod request_span;
 mod routes;
 mod sse;
+mod store_figures;
 mod submit;
 mod trace;
 mod websocket;

@@ -5,9 +5,8 @@ use axum::response::IntoResponse;
 use http::header::CONTENT_TYPE;
 use http::{Method, StatusCode};
 use prometheus::proto::MetricFamily;
-use prometheus::{GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TEXT_FORMAT, TextEncoder};
-use steadfast_domain::JobState;
-use steadfast_queue::store::QueueStatus;
+use prometheus::{IntCounterVec, IntGauge, Opts, Registry, TEXT_FORMAT, TextEncoder};
+use steadfast_queue::metrics::OTHER;
 use tokio::time::timeout;
 
 use crate::answer::Answer;
@@ -81,53 +80,22 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>, _place: ProbePlace) -> 
 }
 
 impl App {
-    /// Every metric as it is now. Without a store, or while it does not answer, the figures that describe it are left
-    /// out.
+    /// Every metric as it is now. Without a store, the figures about jobs are left out; while it does not answer, those
+    /// that describe what is stored, and the counters are as it answered last.
     pub async fn gather(&self) -> Vec<MetricFamily> {
         let mut families = self.registry.gather();
-        if let Some(services) = self.attached()
-            && let Ok(Ok(queues)) = timeout(CHECK_TIMEOUT, services.store.queues()).await
-        {
-            match queue_families(&queues) {
-                Ok(of_queues) => families.extend(of_queues),
-                Err(error) => tracing::error!(%error, "the figures of the queues cannot be shown"),
+        if let Some(services) = self.attached() {
+            let answer = timeout(CHECK_TIMEOUT, services.store.queues()).await;
+            let label = |kind| services.admission.kind_label(kind);
+            let figures = match &answer {
+                Ok(Ok(queues)) => self.store_figures.answered(queues, label, OTHER),
+                _ => Ok(self.store_figures.silent()),
+            };
+            match figures {
+                Ok(figures) => families.extend(figures),
+                Err(error) => tracing::error!(%error, "the figures of the store cannot be shown"),
             }
         }
         families
     }
-}
-
-/// The store's own figures, made anew for each scrape: it is their truth, not this process.
-fn queue_families(queues: &[QueueStatus]) -> Result<Vec<MetricFamily>, prometheus::Error> {
-    let registry = Registry::new();
-    let jobs = IntGaugeVec::new(Opts::new("steadfast_jobs", "Stored jobs by state."), &["queue", "state"])?;
-    let gauge = |name, help| IntGaugeVec::new(Opts::new(name, help), &["queue"]);
-    let capacity_jobs = gauge("steadfast_queue_capacity_jobs", "Jobs that are not terminal, at most.")?;
-    let capacity_bytes = gauge("steadfast_queue_capacity_bytes", "Bytes of their payloads, at most.")?;
-    let bytes = gauge("steadfast_queue_bytes", "Payload bytes of jobs that are not terminal.")?;
-    let oldest = GaugeVec::new(
-        Opts::new("steadfast_oldest_ready_age_seconds", "For how long the oldest ready job has been due."),
-        &["queue"],
-    )?;
-    for status in queues {
-        let queue = status.name.as_str();
-        for state in JobState::ALL {
-            jobs.with_label_values(&[queue, state.as_str()]).set(signed(status.depth_in(state)));
-        }
-        capacity_jobs.with_label_values(&[queue]).set(signed(status.capacity_jobs));
-        capacity_bytes.with_label_values(&[queue]).set(signed(status.capacity_bytes));
-        bytes.with_label_values(&[queue]).set(signed(status.bytes));
-        let age = status.oldest_ready_at.map_or(0.0, |at| status.now.since(at).as_secs_f64());
-        oldest.with_label_values(&[queue]).set(age);
-    }
-    registry.register(Box::new(jobs))?;
-    registry.register(Box::new(capacity_jobs))?;
-    registry.register(Box::new(capacity_bytes))?;
-    registry.register(Box::new(bytes))?;
-    registry.register(Box::new(oldest))?;
-    Ok(registry.gather())
-}
-
-fn signed(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -16,7 +16,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use steadfast_domain::{Change, Job, JobId, NewJob, QueueName};
+use steadfast_domain::{Change, Job, JobId, KindName, NewJob, QueueName};
 use steadfast_lifecycle::{Phase, Phases, Tasks};
 use tokio::time::Instant;
 
@@ -86,6 +86,11 @@ impl Admission {
     /// Who runs a queue's jobs; `None` of a queue that this process does not declare.
     pub fn queue_mode(&self, queue: &QueueName) -> Option<QueueMode> {
         self.desk.queue_mode(queue)
+    }
+
+    /// The label of a kind in metrics.
+    pub fn kind_label<'a>(&'a self, kind: &'a KindName) -> &'a str {
+        self.desk.checks.kind_label(kind)
     }
 
     /// What this process did with a queue's jobs lately; `None` of a queue that it does not declare.
@@ -182,7 +187,7 @@ impl Desk {
         let queue = submission.jobs.first().map(|job| job.queue.clone());
         let answer = self.try_submit(submission).await;
         match &answer {
-            Ok(submitted) => self.count_accepted(submitted),
+            Ok(submitted) => self.note_accepted(submitted),
             Err(rejection) => self.count_refused(queue.as_ref(), &rejection.why),
         }
         answer
@@ -269,12 +274,11 @@ impl Desk {
         Rejection { outcome: Outcome::Unknown, ..self.nothing_done(why) }
     }
 
-    fn count_accepted(&self, submitted: &[Submitted]) {
+    fn note_accepted(&self, submitted: &[Submitted]) {
         for Submitted { job, how } in submitted {
             if *how == How::Accepted {
                 self.retry_after.accepted(&job.queue);
                 self.job_rates.submitted(&job.queue);
-                self.metrics.submitted.with_label_values(&self.labels(job)).inc();
             }
         }
     }

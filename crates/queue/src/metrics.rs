@@ -1,5 +1,6 @@
-//! What admission, the pool, the lease desk and the durable stores count, under the names of API.md, "Metrics". Labels are
-//! bounded: a queue or kind that no configuration names is counted as [`OTHER`].
+//! What admission, the pool, the lease desk and the durable stores measure, under the names of API.md, "Metrics". What
+//! becomes of jobs is counted by the stores ([`JobCounts`](crate::store::JobCounts)). Labels are bounded: a queue or kind
+//! that no configuration names is counted as [`OTHER`].
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
@@ -9,12 +10,12 @@ pub const OTHER: &str = "other";
 /// Upper bounds in seconds for what takes from a fraction of a millisecond to a minute.
 const SECONDS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
+/// The bounds above those for jobs, which may wait and run for hours.
+const LONG_SECONDS: [f64; 4] = [300.0, 900.0, 3_600.0, 14_400.0];
 
 /// What admission counts. Clones share their counts.
 #[derive(Debug, Clone)]
 pub struct AdmissionMetrics {
-    /// `steadfast_jobs_submitted_total{queue,kind}`: jobs accepted; replays and duplicates are not counted.
-    pub(crate) submitted: IntCounterVec,
     /// `steadfast_jobs_refused_total{queue,code}`: submissions and retries refused, by problem code.
     pub(crate) refused: IntCounterVec,
     /// `steadfast_submit_seconds`: from a submission's admission to the store's answer.
@@ -25,22 +26,17 @@ impl AdmissionMetrics {
     /// Registers them; an error when `registry` has one of them already.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         Ok(Self {
-            submitted: counters(
-                registry,
-                "steadfast_jobs_submitted_total",
-                "Jobs accepted.",
-                &["queue", "kind"],
-            )?,
             refused: counters(
                 registry,
                 "steadfast_jobs_refused_total",
                 "Submissions and retries refused, by problem code.",
                 &["queue", "code"],
             )?,
-            submit_seconds: seconds(
+            submit_seconds: histogram(
                 registry,
                 "steadfast_submit_seconds",
                 "From a submission's admission to the store's answer.",
+                SECONDS.to_vec(),
             )?,
         })
     }
@@ -53,10 +49,6 @@ pub struct PoolMetrics {
     pub(crate) running: IntGauge,
     /// `steadfast_job_attempts_total{queue,kind,outcome}`: attempts ended, by how.
     pub(crate) attempts: IntCounterVec,
-    /// `steadfast_jobs_finished_total{queue,kind,state}`: jobs this pool brought to their end.
-    pub(crate) finished: IntCounterVec,
-    /// `steadfast_jobs_retried_total`: failed attempts that are to be tried again.
-    pub(crate) retried: IntCounter,
     /// `steadfast_jobs_found_late_total`: ready jobs that only polling found.
     pub(crate) found_late: IntCounter,
     /// `steadfast_job_wait_seconds`: from due to started.
@@ -70,9 +62,6 @@ impl PoolMetrics {
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let running = IntGauge::new("steadfast_attempts_running", "Attempts whose handler runs.")?;
         registry.register(Box::new(running.clone()))?;
-        let retried =
-            IntCounter::new("steadfast_jobs_retried_total", "Failed attempts that are to be tried again.")?;
-        registry.register(Box::new(retried.clone()))?;
         let found_late = IntCounter::new(
             "steadfast_jobs_found_late_total",
             "Ready jobs found by polling alone over 0.5 s after they were due: the store's hints are late or lost.",
@@ -86,23 +75,18 @@ impl PoolMetrics {
                 "Attempts ended, by outcome.",
                 &["queue", "kind", "outcome"],
             )?,
-            finished: counters(
-                registry,
-                "steadfast_jobs_finished_total",
-                "Jobs that this process's workers brought to their end.",
-                &["queue", "kind", "state"],
-            )?,
-            retried,
             found_late,
-            wait_seconds: seconds(
+            wait_seconds: histogram(
                 registry,
                 "steadfast_job_wait_seconds",
                 "From the time a job is due to the start of its attempt.",
+                job_buckets(),
             )?,
-            run_seconds: seconds(
+            run_seconds: histogram(
                 registry,
                 "steadfast_job_run_seconds",
                 "From the start of an attempt to its end.",
+                job_buckets(),
             )?,
         })
     }
@@ -125,7 +109,7 @@ impl StoreMetrics {
                 registry,
                 "steadfast_store_commit_seconds",
                 "Time a commit takes, its sync included.",
-                prometheus::exponential_buckets(0.000_05, 2.5, 12)?,
+                prometheus::exponential_buckets(0.000_05, 2.5, 14)?,
             )?,
             batch_jobs: histogram(
                 registry,
@@ -148,8 +132,8 @@ fn counters(
     Ok(counters)
 }
 
-fn seconds(registry: &Registry, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
-    histogram(registry, name, help, SECONDS.to_vec())
+fn job_buckets() -> Vec<f64> {
+    [&SECONDS[..], &LONG_SECONDS[..]].concat()
 }
 
 fn histogram(

@@ -2,6 +2,7 @@
 
 mod claim;
 pub mod columns;
+mod counts;
 mod error;
 mod hint;
 mod limits;
@@ -19,6 +20,7 @@ pub use claim::{
     ClaimId, ClaimLost, ClaimRequest, Claimed, Owner, Renewal, Renewed, SUSPECT_ALONE_FOR,
     SUSPECT_INTERRUPTIONS, Want,
 };
+pub use counts::{JobCounts, KINDS_COUNTED_MAX, KindCounts};
 pub use error::StoreError;
 pub use hint::{HINTS_MAX, Hint};
 pub use limits::{Durability, QueueSpec, Retention, StoreLimits};
@@ -109,7 +111,8 @@ pub trait JobStore: Send + Sync + 'static {
     /// may be short, with a `next`.
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError>;
 
-    /// Every declared queue, from counters, never by a scan.
+    /// Every declared queue, from counters, never by a scan. What this process counted of it ([`JobCounts`]) has all
+    /// that was answered before the call.
     async fn queues(&self) -> Result<Vec<QueueStatus>, StoreError>;
 
     /// Whether the store answers, for readiness. Costs no fsync.

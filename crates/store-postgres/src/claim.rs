@@ -104,6 +104,10 @@ impl Serve for Claiming {
         }
     }
 
+    fn writer(&mut self) -> Option<&mut Writer> {
+        Some(&mut self.writer)
+    }
+
     async fn close(self) {
         self.writer.close().await;
     }

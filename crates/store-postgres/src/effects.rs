@@ -1,13 +1,17 @@
 use std::collections::BTreeSet;
 
-use steadfast_domain::{Change, QueueName};
+use steadfast_domain::{Change, Job, JobState, QueueName};
 use steadfast_queue::store::{ClaimId, Hint};
 
-/// What a transaction is to tell once it is committed.
+use crate::counts::Counts;
+
+/// What a transaction is to count and tell once it is committed.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     /// Each with its job's queue.
-    pub(crate) changes: Vec<(Change, QueueName)>,
+    changes: Vec<(Change, QueueName)>,
+    /// What the changes count.
+    pub(crate) counts: Counts,
     pub(crate) cancels: Vec<ClaimId>,
     /// Queues that got ready work, each told once.
     pub(crate) ready: BTreeSet<QueueName>,
@@ -16,6 +20,12 @@ pub(crate) struct Effects {
 }
 
 impl Effects {
+    /// A job changed from what it was `before`; `None` is not stored.
+    pub(crate) fn changed(&mut self, job: &Job, before: Option<JobState>, change: Option<Change>) {
+        self.changes.extend(change.map(|change| (change, job.queue.clone())));
+        self.counts.of(&job.queue).moved(&job.kind, before, Some(job.state));
+    }
+
     /// The hints, those about jobs first.
     pub(crate) fn into_hints(self) -> Vec<Hint> {
         let changes = self.changes.into_iter().map(|(change, queue)| Hint::Changed(change, queue));

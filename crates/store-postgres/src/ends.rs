@@ -86,6 +86,10 @@ impl Serve for Ending {
         }
     }
 
+    fn writer(&mut self) -> Option<&mut Writer> {
+        Some(&mut self.writer)
+    }
+
     /// Gives the room of this process's seats back.
     async fn close(mut self) {
         let mut fold = Fold::seats(self.seats.clone(), self.shared.locks.room);

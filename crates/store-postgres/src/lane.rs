@@ -1,10 +1,14 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use steadfast_queue::store::StoreError;
 use tokio::sync::{Mutex, mpsc};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+
+use crate::writer::Writer;
 
 /// Where calls wait for one of the connections that serve their kind.
 #[derive(Debug)]
@@ -21,6 +25,9 @@ const WAITING_MAX: usize = 16_384;
 const BATCH_WEIGHT_MAX: usize = 1_024;
 /// Payload bytes of a transaction, about.
 const BATCH_BYTES_MAX: usize = 16 << 20;
+
+/// Time between two questions for how a transaction ended.
+const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// What waits in an [`Inbox`].
 pub(crate) trait Command: Send + 'static {
@@ -39,6 +46,11 @@ pub(crate) trait Serve: Send + 'static {
 
     /// Does all of it and answers every caller.
     fn serve(&mut self, batch: Vec<Self::Command>) -> impl Future<Output = ()> + Send;
+
+    /// Its writer, if it has one: what that did not find out is asked for while nothing comes.
+    fn writer(&mut self) -> Option<&mut Writer> {
+        None
+    }
 
     /// Nothing more comes.
     fn close(self) -> impl Future<Output = ()> + Send;
@@ -79,7 +91,19 @@ impl<C: Command> Inbox<C> {
         let (receiver, closing) = (Arc::clone(&self.receiver), self.closing.clone());
         async move {
             loop {
-                let batch = take(&mut *receiver.lock().await, &closing).await;
+                let next = async { take(&mut *receiver.lock().await, &closing).await };
+                let doubting = server.writer().filter(|writer| writer.is_in_doubt());
+                let batch = match doubting {
+                    None => next.await,
+                    Some(writer) => match timeout(ASK_EVERY, next).await {
+                        Ok(batch) => batch,
+                        Err(_) => {
+                            // Asked again after the next pause, or before the next transaction.
+                            let _ = writer.end_doubt().await;
+                            continue;
+                        }
+                    },
+                };
                 if batch.is_empty() {
                     break;
                 }

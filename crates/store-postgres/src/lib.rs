@@ -26,6 +26,7 @@
 mod alike;
 mod changes;
 mod claim;
+mod counts;
 mod effects;
 mod ends;
 mod error;

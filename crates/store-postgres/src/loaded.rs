@@ -121,7 +121,7 @@ impl Loaded {
         entry.is_changed = true;
         let after = Counted::of(job, entry.waiting.unwrap_or(state));
         changes.tallies.moved(&job.queue, Some(before), Some(after));
-        changes.effects.changes.push((change, job.queue.clone()));
+        changes.effects.changed(job, Some(before.state), Some(change));
         if entry.waiting.is_some() && job.run_at <= now {
             changes.effects.ready.insert(job.queue.clone());
         }

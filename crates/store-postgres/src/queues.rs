@@ -8,6 +8,7 @@ use tokio_postgres::types::Type;
 
 use crate::changes::Changes;
 use crate::error::Failure;
+use crate::publisher::Publisher;
 use crate::read::{self, Question};
 use crate::room::{Room, UNLIMITED};
 use crate::session::{Session, Sql};
@@ -132,35 +133,42 @@ impl Group for Pause {
 }
 
 /// The figures of every queue.
-pub(crate) struct Status<'a>(pub(crate) &'a StoreLimits);
+pub(crate) struct Status<'a> {
+    pub(crate) limits: &'a StoreLimits,
+    pub(crate) publisher: &'a Publisher,
+}
 
 impl Question for Status<'_> {
     type Answer = Vec<QueueStatus>;
 
     async fn ask(&self, session: &Session) -> Result<Vec<QueueStatus>, Failure> {
         let rows = read::alone(session, &STATUS, &[]).await?;
-        rows.iter().map(|row| status(row, self.0)).collect()
+        rows.iter().map(|row| self.read(row)).collect()
     }
 }
 
-fn status(row: &Row, limits: &StoreLimits) -> Result<QueueStatus, Failure> {
-    let mut depth = [0; 8];
-    for (state, depth) in depth.iter_mut().enumerate() {
-        *depth = row.try_get::<_, i64>(4 + state)?.max(0) as u64;
+impl Status<'_> {
+    fn read(&self, row: &Row) -> Result<QueueStatus, Failure> {
+        let mut depth = [0; 8];
+        for (state, depth) in depth.iter_mut().enumerate() {
+            *depth = row.try_get::<_, i64>(4 + state)?.max(0) as u64;
+        }
+        let capacity = |column, all: u64| {
+            Ok::<_, Failure>(row.try_get::<_, Option<i64>>(column)?.map_or(all, |own| all.min(own as u64)))
+        };
+        let name = QueueName::new(row.try_get(0)?)?;
+        Ok(QueueStatus {
+            counts: self.publisher.counts(&name),
+            name,
+            paused: row.try_get(1)?,
+            depth,
+            bytes: row.try_get::<_, i64>(12)?.max(0) as u64,
+            capacity_jobs: capacity(2, self.limits.capacity_jobs)?,
+            capacity_bytes: capacity(3, self.limits.capacity_bytes)?,
+            oldest_ready_at: row.try_get::<_, Option<i64>>(13)?.map(Timestamp::from_unix_ms),
+            now: Timestamp::from_unix_ms(row.try_get(14)?),
+        })
     }
-    let capacity = |column, all: u64| {
-        Ok::<_, Failure>(row.try_get::<_, Option<i64>>(column)?.map_or(all, |own| all.min(own as u64)))
-    };
-    Ok(QueueStatus {
-        name: QueueName::new(row.try_get(0)?)?,
-        paused: row.try_get(1)?,
-        depth,
-        bytes: row.try_get::<_, i64>(12)?.max(0) as u64,
-        capacity_jobs: capacity(2, limits.capacity_jobs)?,
-        capacity_bytes: capacity(3, limits.capacity_bytes)?,
-        oldest_ready_at: row.try_get::<_, Option<i64>>(13)?.map(Timestamp::from_unix_ms),
-        now: Timestamp::from_unix_ms(row.try_get(14)?),
-    })
 }
 
 /// What [`Declare`] and [`Pause`] ask.

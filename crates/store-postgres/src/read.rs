@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::error::{Failure, Fault};
 use crate::lane::{Command, Serve};
 use crate::link::Link;
+use crate::publisher::Publisher;
 use crate::queues;
 use crate::row::{self, Stored, job_id, uuid};
 use crate::session::{Session, Sql};
@@ -84,6 +85,7 @@ impl Question for ListQuery {
 pub(crate) struct Reading {
     pub(crate) link: Link,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) publisher: Arc<Publisher>,
 }
 
 /// The longest that a read may take, the way there included.
@@ -107,8 +109,9 @@ impl Serve for Reading {
                     let _ = answer.send(self.ask(&*query).await);
                 }
                 Read::Queues(answer) => {
-                    let shared = Arc::clone(&self.shared);
-                    let _ = answer.send(self.ask(&queues::Status(&shared.limits)).await);
+                    let (shared, publisher) = (Arc::clone(&self.shared), Arc::clone(&self.publisher));
+                    let status = queues::Status { limits: &shared.limits, publisher: &publisher };
+                    let _ = answer.send(self.ask(&status).await);
                 }
                 Read::Check(answer) => {
                     let _ = answer.send(self.ask(&Ping).await);

@@ -159,7 +159,8 @@ impl PostgresStore {
         serving.spawn(store.ends.run(Ending { writer: ends, shared: Arc::clone(&shared), seats }));
         for _ in 0..READING {
             let link = Link::connected(connector.clone(), read::READS).await?;
-            serving.spawn(store.reads.run(Reading { link, shared: Arc::clone(&shared) }));
+            let (shared, publisher) = (Arc::clone(&shared), Arc::clone(&publisher));
+            serving.spawn(store.reads.run(Reading { link, shared, publisher }));
         }
         let from = rand::random();
         let mut telling = JoinSet::new();

@@ -75,6 +75,10 @@ impl Serve for Submitting {
         }
     }
 
+    fn writer(&mut self) -> Option<&mut Writer> {
+        Some(&mut self.writer)
+    }
+
     async fn close(self) {
         self.writer.close().await;
     }
@@ -369,7 +373,7 @@ fn accept(
         changes.waiting.push(job, begun.now);
     }
     changes.tallies.moved(&job.queue, None, Some(Counted::of(job, state)));
-    changes.effects.changes.extend(job.history.last().map(|change| (*change, job.queue.clone())));
+    changes.effects.changed(job, None, job.history.last().copied());
     if job.run_at <= begun.now {
         changes.effects.ready.insert(job.queue.clone());
     }

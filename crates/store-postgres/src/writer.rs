@@ -10,6 +10,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use crate::changes::Changes;
+use crate::effects::Effects;
 use crate::error::{Failure, Fault};
 use crate::link::Link;
 use crate::publisher::Publisher;
@@ -85,6 +86,13 @@ pub(crate) struct Writer {
     seat: Seat,
     publisher: Arc<Publisher>,
     metrics: StoreMetrics,
+    doubt: Option<Doubt>,
+}
+
+/// A transaction whose end is not known, and what it is to tell if it was committed.
+struct Doubt {
+    turn: i64,
+    effects: Effects,
 }
 
 /// Times that a transaction is begun again because another stood in its way.
@@ -100,7 +108,7 @@ const DOUBT_MAX: Duration = Duration::from_secs(5);
 
 impl Writer {
     pub(crate) fn new(link: Link, seat: Seat, publisher: Arc<Publisher>, metrics: StoreMetrics) -> Self {
-        Self { link, seat, publisher, metrics }
+        Self { link, seat, publisher, metrics, doubt: None }
     }
 
     pub(crate) fn seat(&self) -> Seat {
@@ -109,6 +117,10 @@ impl Writer {
 
     /// Runs a group until it is committed, or cannot be.
     pub(crate) async fn run(&mut self, group: &mut impl Group) -> Outcome {
+        // The next one writes over what tells of it.
+        if let Err(failure) = self.end_doubt().await {
+            return Outcome::Failed(failure);
+        }
         self.metrics.batch_jobs.observe(group.weight() as f64);
         let (mut retries, mut losses) = (0, 0);
         loop {
@@ -162,7 +174,10 @@ impl Writer {
                         Ok(Outcome::Committed { heard: false })
                     }
                     Some(false) => Err(failure),
-                    None => Ok(Outcome::Unknown),
+                    None => {
+                        self.doubt = Some(Doubt { turn, effects: changes.effects });
+                        Ok(Outcome::Unknown)
+                    }
                 }
             }
             Err(failure) => {
@@ -201,6 +216,30 @@ impl Writer {
             sleep_until(self.link.retry_at().max(Instant::now() + POLL).min(deadline)).await;
         }
         None
+    }
+
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.doubt.is_some()
+    }
+
+    /// Finds out how the transaction in doubt ended, if there is one: its callers were told that nobody knows, but what
+    /// it did is still to be counted and hinted. An error when the server is not there to tell.
+    pub(crate) async fn end_doubt(&mut self) -> Result<(), Failure> {
+        let Some(Doubt { turn, effects }) = self.doubt.take() else { return Ok(()) };
+        let asked = match self.link.session().await {
+            Ok(session) => ask(session, self.seat, turn).await,
+            Err(failure) => Err(failure),
+        };
+        match asked {
+            Ok(true) => self.publisher.publish(effects),
+            Ok(false) => {}
+            Err(failure) => {
+                self.link.drop_session();
+                self.doubt = Some(Doubt { turn, effects });
+                return Err(failure);
+            }
+        }
+        Ok(())
     }
 
     pub(crate) async fn close(self) {

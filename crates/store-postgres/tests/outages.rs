@@ -11,9 +11,9 @@ use given::{Given, NEVER, boot, claim, echo, job, live, submit, try_submit};
 use steadfast_domain::JobState;
 use steadfast_queue::JobStore;
 use steadfast_queue::store::{End, Settlement, StoreError, StoreLimits, SubmitError};
-use steadfast_testkit::PATIENCE;
 use steadfast_testkit::postgres::{Cluster, in_schema};
 use steadfast_testkit::proxy::{Cut, Proxy};
+use steadfast_testkit::{PATIENCE, eventually};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -50,11 +50,53 @@ async fn a_connection_cut_at_any_moment_leaves_no_answer_wrong() {
     }
     let found = loop {
         if let Ok(queues) = store.queues().await {
-            break queues[0].live();
+            break (queues[0].live(), queues[0].counts.all().submitted);
         }
     };
-    assert_eq!(found, accepted, "{refused} were told that nothing happened");
+    assert_eq!(found, (accepted, accepted), "{refused} were told that nothing happened");
     assert!(accepted > 0);
+}
+
+/// Whoever asked is told that nobody knows, once nobody knew for some seconds. The job is counted when the database is
+/// there to say that it exists, without anybody asking again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_in_doubt_is_counted_when_it_is_found_out() {
+    let (proxy, given) = behind_a_proxy().await;
+    let store = Arc::new(given.open().await);
+    let (cluster, schema) = (Cluster::shared().await, given.schema());
+    cluster.sql(&waiting_inserts(schema)).await;
+    let mut submitting = JoinSet::new();
+    let submitter = Arc::clone(&store);
+    submitting.spawn(async move { try_submit(&submitter, echo()).await });
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    eventually("the job is being inserted", async || (cluster.sql(waiting).await != "0").then_some(())).await;
+    proxy.stall();
+    cluster.sql(&format!("INSERT INTO {schema}.go DEFAULT VALUES")).await;
+    let stored = format!("SELECT count(*) FROM {schema}.jobs");
+    eventually("it is committed", async || (cluster.sql(&stored).await == "1").then_some(())).await;
+    proxy.refuse();
+    proxy.cut(Cut::Reset);
+    let answer = timeout(PATIENCE, submitting.join_all()).await.unwrap().remove(0);
+    assert!(matches!(answer, Err(SubmitError::Store(StoreError::Unknown { .. }))), "{answer:?}");
+
+    proxy.pass();
+    eventually("it is counted", async || {
+        let queues = store.queues().await.ok()?;
+        assert_eq!(queues[0].live(), 1);
+        (queues[0].counts.all().submitted == 1).then_some(())
+    })
+    .await;
+}
+
+/// Makes inserts of jobs wait until there is a row in `go`.
+fn waiting_inserts(schema: &str) -> String {
+    format!(
+        "CREATE TABLE {schema}.go (); \
+         CREATE FUNCTION {schema}.wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         WHILE NOT EXISTS (SELECT FROM {schema}.go) LOOP PERFORM pg_sleep(0.01); END LOOP; \
+         RETURN NULL; END $$; \
+         CREATE TRIGGER wait AFTER INSERT ON {schema}.jobs EXECUTE FUNCTION {schema}.wait()"
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -29,6 +29,7 @@ mod claim;
 mod claims;
 mod clock;
 mod command;
+mod counts;
 mod effects;
 mod error;
 #[cfg(feature = "failpoints")]

@@ -27,6 +27,8 @@ pub(crate) struct Opened {
     pub(crate) log: Log,
     pub(crate) memory: Memory,
     pub(crate) numbers: Numbers,
+    /// What opening it has changed.
+    pub(crate) effects: Effects,
 }
 
 /// Bits of a fencing token below the epoch.
@@ -68,7 +70,7 @@ pub(crate) fn open_anew(path: &Path, limits: &StoreLimits) -> Result<Opened, Ope
 /// Takes back what earlier processes were running: the file has one process at a time, so none of them
 /// lives. Leases of remote workers stay.
 fn take_over(opened: &mut Opened, limits: &StoreLimits) -> Result<()> {
-    let Opened { connection, memory, numbers, .. } = opened;
+    let Opened { connection, memory, numbers, effects, .. } = opened;
     let jobs: Vec<i64> = connection
         .prepare("SELECT job FROM claims WHERE expires_at IS NULL")?
         .query_map([], |row| row.get(0))?
@@ -77,12 +79,11 @@ fn take_over(opened: &mut Opened, limits: &StoreLimits) -> Result<()> {
         return count_opening(connection, numbers);
     }
     let mut statements = Statements::prepare(connection)?;
-    let mut effects = Effects::default();
     fail::fail_point!("sqlite::open::before_recovery");
     statements.begin.execute([])?;
     count_opening(connection, numbers)?;
     let mut tx =
-        Transaction::new(&mut statements, memory, numbers, &mut effects, limits, crate::clock::now(), true);
+        Transaction::new(&mut statements, memory, numbers, effects, limits, crate::clock::now(), true);
     for job in &jobs {
         if let Some(stored) = tx.job_to_change(*job as u64)? {
             tx.interrupt(stored)?;
@@ -118,7 +119,7 @@ fn read(mut connection: Connection, limits: &StoreLimits) -> Result<Opened> {
         fence: 0,
         packs: [newest_pack(0, DEAD_PACKS)?, newest_pack(DEAD_PACKS, i64::MAX)?],
     };
-    Ok(Opened { connection, log, memory, numbers })
+    Ok(Opened { connection, log, memory, numbers, effects: Effects::default() })
 }
 
 fn job_id(row: &Row<'_>, column: usize) -> Result<JobId> {

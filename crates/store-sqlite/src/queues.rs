@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use steadfast_domain::{JobState, QueueName, Timestamp};
 use steadfast_queue::store::{QueueSpec, QueueStatus, Refusal, StoreLimits};
 
+use crate::counts::Counts;
 use crate::ready::Ready;
 use crate::room::Place;
 
@@ -190,7 +191,7 @@ impl Queues {
     }
 
     /// Every queue's figures, by name.
-    pub(crate) fn status(&self, now: Timestamp) -> Vec<QueueStatus> {
+    pub(crate) fn status(&self, counts: &Counts, now: Timestamp) -> Vec<QueueStatus> {
         let (jobs_max, bytes_max) = (self.limits.capacity_jobs, self.limits.capacity_bytes);
         let status = |queue: &Queue| QueueStatus {
             name: queue.spec.name.clone(),
@@ -201,6 +202,7 @@ impl Queues {
             capacity_bytes: queue.spec.capacity_bytes.map_or(bytes_max, |own| own.min(bytes_max)),
             oldest_ready_at: queue.ready.oldest_due_at(),
             now,
+            counts: counts.of(&queue.spec.name),
         };
         self.by_name.values().map(|index| status(self.get(*index))).collect()
     }

@@ -16,6 +16,7 @@ use tokio::sync::{broadcast, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::command::{Ask, Command};
+use crate::counts::{Counts, Doubted};
 use crate::health::{Damage, Health};
 use crate::inbox::{Inbox, Lane};
 use crate::load::{self, Opened};
@@ -92,6 +93,8 @@ impl SqliteStore {
             health: Health::new(path.clone(), damage),
             reserve,
             room: Arc::clone(&room),
+            counts: Counts::default(),
+            doubted: Doubted::default(),
             ended,
         };
         let thread = thread::Builder::new().name("store-writer".to_owned());

@@ -147,7 +147,7 @@ impl<'t, 'c> Transaction<'t, 'c> {
         if job.state == JobState::Queued {
             self.memory.recent.keep_accepted(job, key.map(|(_, first)| first), self.now);
         }
-        self.effects.changes.extend(job.history.last().map(|change| (*change, queue)));
+        self.effects.changed(job, queue, None, job.history.last().copied());
         self.moved(None, Some(entry));
         Ok(())
     }
@@ -185,7 +185,7 @@ impl<'t, 'c> Transaction<'t, 'c> {
         } else {
             self.save_live(&stored.job, stored.settled, &after)?;
         }
-        self.effects.changes.push((change, queue));
+        self.effects.changed(&stored.job, queue, Some(before.state), Some(change));
         self.moved(Some(before), Some(after));
         Ok(Some(change))
     }

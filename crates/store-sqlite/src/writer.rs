@@ -9,6 +9,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
 use crate::command::Command;
+use crate::counts::{Counts, Doubted};
 use crate::error::Fault;
 use crate::health::Health;
 use crate::inbox::{Inbox, Patience, Taken};
@@ -37,6 +38,9 @@ pub(crate) struct Writer {
     pub(crate) health: Health,
     pub(crate) reserve: Reserve,
     pub(crate) room: Arc<Room>,
+    pub(crate) counts: Counts,
+    /// Of the transaction that made the file be opened again.
+    pub(crate) doubted: Doubted,
     /// Set as the last thing: whether the file was flushed and closed in order.
     pub(crate) ended: watch::Sender<Option<Result<(), String>>>,
 }
@@ -69,7 +73,8 @@ impl Writer {
         let _last_word = LastWord(Arc::clone(&self.inbox));
         let mut next = Some(opened);
         let mut closed = Err("the database could not be opened again after a failed commit".to_owned());
-        while let Some(Opened { connection, log, memory, numbers }) = next.take() {
+        while let Some(Opened { connection, log, memory, numbers, mut effects }) = next.take() {
+            effects.publish(&self.hints, &mut self.counts, &memory.queues);
             match self.serve(&connection, &log, memory, numbers) {
                 End::Closed => closed = close(connection, &mut self.reserve),
                 End::Doubt(claims) => {
@@ -135,9 +140,9 @@ impl Writer {
         let now = Instant::now();
         let (late, batch): (Vec<_>, Vec<_>) = batch.into_iter().partition(|command| command.is_late(now));
         late.into_iter().for_each(Command::withdraw);
-        let (queues, health) = (&session.memory.queues, &mut self.health);
+        let (queues, counts, health) = (&session.memory.queues, &self.counts, &mut self.health);
         let at_once = |command: Command| {
-            command.answer_at_once(|now| queues.status(now), || health.check(session.connection))
+            command.answer_at_once(|now| queues.status(counts, now), || health.check(session.connection))
         };
         let batch: Vec<_> = batch.into_iter().filter_map(at_once).collect();
         if let Some(damage) = self.health.damage().map(str::to_owned) {
@@ -198,13 +203,18 @@ impl Writer {
                     self.room.committed(&session.memory.queues);
                 }
                 session.memory.commit();
-                session.effects.publish(&self.hints, &session.memory.queues);
+                session.effects.publish(&self.hints, &mut self.counts, &session.memory.queues);
                 self.health.works();
                 Ok(())
             }
             Err((fault, error)) => {
                 self.health.failed(fault, &error);
-                Err((session.take_back(fault), error))
+                let doubted = Doubted::new(&session.effects, &session.memory.queues);
+                let fault = session.take_back(fault);
+                if fault == Fault::Doubt {
+                    self.doubted = doubted;
+                }
+                Err((fault, error))
             }
         }
     }
@@ -218,6 +228,7 @@ impl Writer {
             let cause = match load::open_anew(&self.path, &self.limits) {
                 Ok(opened) => {
                     tracing::info!(path = %self.path.display(), "the store is open again");
+                    self.end_doubt(&opened.connection);
                     self.health.works();
                     return Some(opened);
                 }
@@ -237,6 +248,16 @@ impl Writer {
             }
         }
         None
+    }
+
+    /// Counts the transaction in doubt if it happened, now that the file can tell.
+    fn end_doubt(&mut self, connection: &Connection) {
+        let doubted = std::mem::take(&mut self.doubted);
+        match doubted.happened(connection) {
+            Ok(true) => self.counts.add_all(&doubted.counts),
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "cannot read what became of a commit; it is not counted"),
+        }
     }
 }
 

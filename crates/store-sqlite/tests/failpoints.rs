@@ -7,7 +7,8 @@ use fail::FailScenario;
 use given::{Given, boot, echo, key, request};
 use steadfast_domain::JobState;
 use steadfast_queue::JobStore;
-use steadfast_queue::store::{End, How, Settlement, StoreError, SubmitError};
+use steadfast_queue::store::{End, How, KindCounts, Settlement, StoreError, SubmitError};
+use steadfast_store_sqlite::SqliteStore;
 
 const END: End = End::Completed { result: None };
 
@@ -33,6 +34,7 @@ async fn a_submission_that_did_not_happen(point: &str) {
     assert_eq!(store.get(&ids).await.unwrap(), [None]);
     let again = given.submit_with(&store, echo(), key("k", 1)).await.unwrap();
     assert_eq!(again[0].how, How::Accepted);
+    assert_eq!(counts(&store).await.submitted, 1);
     store.check().await.unwrap();
 }
 
@@ -45,6 +47,7 @@ async fn a_submission_that_happened(point: &str) {
     let again = given.submit_with(&store, echo(), key("k", 1)).await.unwrap();
     assert_eq!((again[0].how, again[0].job.id), (How::Replayed, ids[0]));
     assert_eq!(store.queues().await.unwrap()[0].live(), 1);
+    assert_eq!(counts(&store).await.submitted, 1, "counted when it was found out");
 }
 
 async fn a_claim_that_happened(point: &str) {
@@ -68,4 +71,10 @@ async fn a_settlement_that_happened(point: &str) {
     assert!(matches!(store.settle(end()).await, Err(StoreError::Unknown { .. })));
     let settled = store.settle(end()).await.unwrap();
     assert_eq!(settled[0].unwrap().state, JobState::Completed);
+    let counts = counts(&store).await;
+    assert_eq!((counts.submitted, counts.ended_as(JobState::Completed)), (1, 1));
+}
+
+async fn counts(store: &SqliteStore) -> KindCounts {
+    store.queues().await.unwrap()[0].counts.all()
 }

@@ -32,6 +32,7 @@ pub mod cancels;
 pub mod claims;
 pub mod closing;
 pub mod counters;
+pub mod counts;
 pub mod durability;
 pub mod expiry;
 pub mod hints;

@@ -101,6 +101,8 @@ async fn what_clients_that_go_away_leave_behind_stays_within_the_limits() {
 #[tokio::test]
 async fn probes_and_scrapes_answer_before_a_store_that_does_not() {
     let outside = given_outside().start().await;
+    outside.submitted().await;
+    outside.get("/metrics").await;
     outside.store.set(Fault::Silent);
     let asked = Instant::now();
     assert_eq!(outside.get("/readyz").await.status, 200, "not answering yet counts for nothing");
@@ -108,4 +110,5 @@ async fn probes_and_scrapes_answer_before_a_store_that_does_not() {
     assert!(asked.elapsed() < PROBE_PATIENCE, "{:?}", asked.elapsed());
     let text = String::from_utf8(scrape.body).unwrap();
     assert!(text.contains("steadfast_http_connections") && !text.contains("steadfast_jobs{"), "{text}");
+    assert!(text.contains("steadfast_jobs_submitted_total{"), "what was counted stays\n{text}");
 }

@@ -128,6 +128,7 @@ async fn queues_are_shown_paused_and_resumed() {
 #[tokio::test]
 async fn metrics_tell_of_the_store_and_of_requests() {
     let outside = given_outside().capacity(7, 70).start().await;
+    assert_eq!(outside.get("/metrics").await.status, 200, "before the first job");
     outside.submitted().await;
     outside.get("/no/such/route").await;
     let answer = outside.get("/metrics").await;

@@ -124,11 +124,8 @@ impl Shared {
             self.config.tracer.leased_attempt(job, [started_at, change.at], outcome, error);
         }
         if state.is_terminal() {
-            self.metrics.finished.with_label_values(&[queue, kind, state.as_str()]).inc();
             self.config.settle_rates.settled(&job.queue, job.payload_bytes);
             self.admission.job_rates.finished(&job.queue);
-        } else if state == JobState::Retryable {
-            self.metrics.retried.inc();
         }
         // Another suspect may have waited for this one, and no hint tells of it.
         if job.interruptions >= SUSPECT_INTERRUPTIONS {

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::clock::Now;
 use super::ready::{Ready, is_suspect};
 use super::state::Entry;
-use crate::store::{Owner, QueueSpec};
+use crate::store::{JobCounts, Owner, QueueSpec};
 
 /// Everything that is found, ordered or counted by what a job is now. [`Indexes::remove`] takes a job out
 /// before it changes and [`Indexes::insert`] puts it back after: no other code touches them.
@@ -37,6 +37,7 @@ pub(super) struct Queue {
     /// Jobs by state, in the order of [`JobState::ALL`].
     pub(super) depth: [u64; 8],
     pub(super) live: Load,
+    pub(super) counts: JobCounts,
 }
 
 /// Jobs that are not terminal and the bytes of their payloads: what capacity counts.
@@ -65,7 +66,14 @@ pub(super) fn unique_name(tenant: &Tenant, queue: &QueueName, key: Option<&Uniqu
 
 impl Queue {
     pub(super) fn new(spec: QueueSpec) -> Self {
-        Self { spec, paused: false, ready: Ready::default(), depth: [0; 8], live: Load::default() }
+        Self {
+            spec,
+            paused: false,
+            ready: Ready::default(),
+            depth: [0; 8],
+            live: Load::default(),
+            counts: JobCounts::default(),
+        }
     }
 }
 
@@ -168,6 +176,13 @@ impl Indexes {
                 self.leases.remove(&(ends, job.id));
             }
             self.remove_suspect(&claim.owner, (claim.began, job.id));
+        }
+    }
+
+    /// Counts that a job is what it was not `before`.
+    pub(super) fn count(&mut self, job: &Job, before: Option<JobState>) {
+        if let Some(queue) = self.queues.get_mut(&job.queue) {
+            queue.counts.moved(&job.kind, before, Some(job.state));
         }
     }
 

@@ -50,6 +50,7 @@ impl State {
             capacity_bytes: bytes.unwrap_or(u64::MAX).min(self.limits.capacity_bytes),
             oldest_ready_at: queue.ready.oldest_due_at(),
             now: now.at,
+            counts: queue.counts.clone(),
         }
     }
 }

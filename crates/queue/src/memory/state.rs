@@ -91,6 +91,7 @@ impl State {
     /// Enters a job just accepted.
     pub(super) fn add(&mut self, mut entry: Entry, now: Now) {
         self.indexes.insert(&mut entry, now);
+        self.indexes.count(&entry.job, None);
         let accepted = entry.job.history.last().copied();
         self.hints.extend(accepted.map(|change| Hint::Changed(change, entry.job.queue.clone())));
         if entry.ready {
@@ -110,7 +111,8 @@ impl State {
         edit: impl FnOnce(&mut Entry, JobState),
     ) -> Option<Change> {
         let entry = self.jobs.get_mut(&id)?;
-        let state = entry.job.state.after(event)?;
+        let before = entry.job.state;
+        let state = before.after(event)?;
         self.indexes.remove(entry);
         entry.claim = None;
         entry.job.owner = None;
@@ -119,6 +121,7 @@ impl State {
         edit(entry, state);
         let change = entry.job.record(state, now.at);
         self.indexes.insert(entry, now);
+        self.indexes.count(&entry.job, Some(before));
         self.hints.push(Hint::Changed(change, entry.job.queue.clone()));
         if entry.ready {
             self.ready.insert(entry.job.queue.clone());

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use steadfast_domain::{Change, JobState};
+use steadfast_domain::Change;
 use steadfast_lifecycle::Phase;
 
 use super::Pool;
@@ -85,12 +85,8 @@ impl Pool {
             return;
         };
         if change.state.is_terminal() {
-            let labels = [job.queue.as_str(), job.kind.as_str(), change.state.as_str()];
-            self.metrics.finished.with_label_values(&labels).inc();
             self.config.settle_rates.settled(&job.queue, job.payload_bytes);
             self.config.job_rates.finished(&job.queue);
-        } else if change.state == JobState::Retryable {
-            self.metrics.retried.inc();
         }
         // Another suspect may have waited for this one, and no hint tells of it.
         if job.interruptions >= SUSPECT_INTERRUPTIONS {

@@ -1,5 +1,7 @@
 use steadfast_domain::{Job, JobId, JobState, KindName, QueueName, Timestamp};
 
+use super::JobCounts;
+
 /// Which jobs a list holds.
 #[derive(Debug, Clone, Default)]
 pub struct ListQuery {
@@ -45,6 +47,8 @@ pub struct QueueStatus {
     pub oldest_ready_at: Option<Timestamp>,
     /// The store's clock as it answered.
     pub now: Timestamp,
+    /// What this process has done with its jobs.
+    pub counts: JobCounts,
 }
 
 impl QueueStatus {

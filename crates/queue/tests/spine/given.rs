@@ -16,7 +16,7 @@ use steadfast_queue::lease_desk::LeaseDeskConfig;
 use steadfast_queue::metrics::{AdmissionMetrics, PoolMetrics};
 use steadfast_queue::pool::{PoolConfig, PoolQueue, PoolRuntimes, StartRate};
 use steadfast_queue::spans::Tracer;
-use steadfast_queue::store::{JobStore, QueueSpec, StoreLimits, Submission};
+use steadfast_queue::store::{JobCounts, JobStore, KindCounts, QueueSpec, StoreLimits, Submission};
 use steadfast_queue::{
     Admission, EventHub, Failure, Finish, Handlers, JobContext, JobHandler, LeaseDesk, WorkerPool, run_upkeep,
 };
@@ -294,6 +294,13 @@ impl Inside {
             job = self.store.job(id).await;
         }
         job
+    }
+
+    /// What the store counted of all queues and kinds.
+    pub(crate) async fn counts(&self) -> KindCounts {
+        let mut counts = JobCounts::default();
+        self.store.queues().await.unwrap().iter().for_each(|queue| counts.add(&queue.counts));
+        counts.all()
     }
 
     /// The value of a metric with these labels; 0 when there is none.

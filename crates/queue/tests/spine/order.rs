@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use steadfast_domain::{Job, JobId, NewJob, Priority, Timestamp};
+use steadfast_domain::{Job, JobId, JobState, NewJob, Priority, Timestamp};
 use steadfast_queue::JobContext;
 
 use crate::given::{Server, done, given, runs, work};
@@ -74,7 +74,7 @@ fn of(started: &[Job], priority: Priority) -> impl Iterator<Item = &Job> {
 
 /// Every start, once all these jobs have ended.
 async fn ended(server: &Server, started: &Started, jobs: usize) -> Vec<Job> {
-    while server.metric("steadfast_jobs_finished_total", &["completed"]) < jobs as f64 {
+    while server.counts().await.ended_as(JobState::Completed) < jobs as u64 {
         tokio::time::sleep(RUN).await;
     }
     started.lock().clone()

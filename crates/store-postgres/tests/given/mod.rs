@@ -38,6 +38,11 @@ impl Given {
         Self { url, limits }
     }
 
+    /// The schema's name.
+    pub(crate) fn schema(&self) -> &str {
+        self.url.rsplit_once("schema=").unwrap().1
+    }
+
     /// A store, with the default queue.
     pub(crate) async fn open(&self) -> PostgresStore {
         let store = self.try_open().await.unwrap();

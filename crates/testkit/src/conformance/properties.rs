@@ -146,6 +146,12 @@ macro_rules! each_property {
                 claimed_jobs_are_counted_as_processing,
                 a_due_job_is_counted_as_queued,
                 figures_are_kept_apart_by_queue;
+            counts:
+                each_accepted_job_is_counted_once,
+                each_end_is_counted_once_by_its_kind_and_state,
+                an_attempt_without_an_end_counts_nothing,
+                each_reopening_is_counted,
+                what_lives_is_what_was_counted;
             hints:
                 every_change_is_hinted,
                 what_housekeeping_changes_is_hinted,

@@ -93,6 +93,14 @@ pub(crate) enum Fault {
     FiguresMixed,
     /// Goes on counting a job whose time has come as `scheduled`.
     DueCountedAsScheduled,
+    /// Counts a replay as an acceptance.
+    ReplaysCounted,
+    /// Counts what is to be tried again as ended.
+    RetriesCounted,
+    ExpiriesNotCounted,
+    ReopeningsNotCounted,
+    /// Counts every end under one state.
+    EndsMixed,
     NeverHints,
     /// Hints what is not committed.
     HintsTooEarly,
@@ -158,6 +166,12 @@ pub(crate) const FAULTS: &[(Fault, &str)] = &[
     (Fault::ListedOldestFirst, "pages_go_from_the_newest_to_the_oldest"),
     (Fault::StateFilterIgnored, "every_state_is_listed_as_it_reads"),
     (Fault::NextPageForgotten, "a_rare_job_is_found_over_many_pages"),
+    (Fault::ReplaysCounted, "each_accepted_job_is_counted_once"),
+    (Fault::RetriesCounted, "an_attempt_without_an_end_counts_nothing"),
+    (Fault::ExpiriesNotCounted, "each_end_is_counted_once_by_its_kind_and_state"),
+    (Fault::EndsMixed, "each_end_is_counted_once_by_its_kind_and_state"),
+    (Fault::ReopeningsNotCounted, "each_reopening_is_counted"),
+    (Fault::ReopeningsNotCounted, "what_lives_is_what_was_counted"),
     (Fault::NeverHints, "every_change_is_hinted"),
     (Fault::HintsTooEarly, "a_hint_comes_after_its_commit"),
     (Fault::CloseIgnored, "a_closed_store_refuses_every_call"),

@@ -10,9 +10,9 @@ use steadfast_domain::{
     Version,
 };
 use steadfast_queue::store::{
-    Cancel, ClaimId, ClaimLost, ClaimRequest, Claimed, Durability, End, Failed, Hint, How, KeyScope,
-    ListQuery, Owner, Page, QueueSpec, QueueStatus, Refusal, Renewal, Renewed, Retention, Settlement,
-    StoreError, StoreLimits, Submission, SubmitError, Submitted, Upkeep,
+    Cancel, ClaimId, ClaimLost, ClaimRequest, Claimed, Durability, End, Failed, Hint, How, JobCounts,
+    KeyScope, KindCounts, ListQuery, Owner, Page, QueueSpec, QueueStatus, Refusal, Renewal, Renewed,
+    Retention, Settlement, StoreError, StoreLimits, Submission, SubmitError, Submitted, Upkeep,
 };
 use steadfast_queue::{JobStore, MemoryStore};
 use tokio::sync::broadcast;
@@ -39,6 +39,8 @@ struct Seen {
     settled: HashSet<ClaimId>,
     cancel_requested: HashSet<JobId>,
     unique: HashMap<UniqueKey, JobId>,
+    /// Counted beyond what happened.
+    miscounted: JobCounts,
 }
 
 impl FaultyStore {
@@ -133,6 +135,23 @@ impl FaultyStore {
     }
 }
 
+/// Counts again what was counted, with each kind's counts altered.
+fn recount(counts: &mut JobCounts, alter: impl Fn(&mut KindCounts)) {
+    let mut altered = JobCounts::default();
+    for (kind, counts) in counts.by_kind() {
+        let (kind, mut counts) = (kind.expect("few kinds"), *counts);
+        alter(&mut counts);
+        let mut times =
+            |times, before, after| (0..times).for_each(|_| altered.moved(kind, before, Some(after)));
+        times(counts.submitted, None, JobState::Queued);
+        times(counts.reopened, Some(JobState::Dead), JobState::Queued);
+        for (state, jobs) in JobState::ALL.into_iter().zip(counts.ended) {
+            times(jobs, Some(JobState::Processing), state);
+        }
+    }
+    *counts = altered;
+}
+
 #[async_trait]
 impl JobStore for FaultyStore {
     fn durability(&self) -> Durability {
@@ -193,6 +212,9 @@ impl JobStore for FaultyStore {
         for Submitted { job, how } in &mut submitted {
             if let Some(key) = &job.unique_key {
                 self.seen.lock().unique.insert(key.clone(), job.id);
+            }
+            if self.is(Fault::ReplaysCounted) && *how == How::Replayed {
+                self.seen.lock().miscounted.moved(&job.kind, None, Some(job.state));
             }
             if self.is(Fault::ReplayNotSaid) {
                 *how = How::Accepted;
@@ -277,6 +299,14 @@ impl JobStore for FaultyStore {
         if self.is(Fault::BadItemFailsAll) && answers.iter().any(Result::is_err) {
             answers.iter_mut().for_each(|answer| *answer = Err(ClaimLost));
         }
+        if self.is(Fault::RetriesCounted) {
+            for change in answers.iter().flatten().filter(|change| change.state == JobState::Retryable) {
+                let job = self.inner.get(&[change.id]).await?.pop().flatten();
+                let kind = job.expect("it was settled").kind;
+                let (before, after) = (Some(JobState::Processing), Some(JobState::Dead));
+                self.seen.lock().miscounted.moved(&kind, before, after);
+            }
+        }
         if self.is(Fault::RepeatRefused) {
             for (id, answer) in ids.into_iter().zip(&mut answers) {
                 if !self.seen.lock().settled.insert(id) {
@@ -344,7 +374,17 @@ impl JobStore for FaultyStore {
         let mut queues = self.inner.queues().await?;
         let first = queues.first().map(|queue| queue.depth);
         for queue in &mut queues {
+            queue.counts.add(&self.seen.lock().miscounted);
             match self.fault {
+                Some(Fault::ExpiriesNotCounted) => {
+                    recount(&mut queue.counts, |counts| counts.ended[JobState::Expired as usize] = 0);
+                }
+                Some(Fault::ReopeningsNotCounted) => recount(&mut queue.counts, |counts| counts.reopened = 0),
+                Some(Fault::EndsMixed) => recount(&mut queue.counts, |counts| {
+                    let all = counts.ended.iter().sum();
+                    counts.ended = [0; 8];
+                    counts.ended[JobState::Completed as usize] = all;
+                }),
                 Some(Fault::FiguresForgotten) => queue.depth[JobState::Completed as usize] = 0,
                 Some(Fault::FiguresMixed) => queue.depth = first.unwrap_or_default(),
                 Some(Fault::DueCountedAsScheduled) => {
