@@ -11,7 +11,7 @@ use crate::commands::{self, Command, CommandLine, EXIT_FAILED, EXIT_USAGE, fail}
 use crate::init;
 use crate::logging::Logging;
 use crate::programs::guard_if_asked;
-use crate::settings::SettingsArgs;
+use crate::settings::{Loaded, SettingsArgs};
 use crate::{InheritedSockets, Server};
 
 /// The program `steadfast`, with what `build` adds to its server: the same commands, flags, variables, settings
@@ -44,13 +44,8 @@ pub fn main(build: impl FnOnce(Server) -> Result<Server, Box<dyn Error>>) -> Exi
 /// Runs the server until it is told to stop, and drains it. Nothing is bound, opened or logged before the
 /// settings are known to be good.
 fn serve(flags: &SettingsArgs, build: impl FnOnce(Server) -> Result<Server, Box<dyn Error>>) -> u8 {
-    let loaded = match commands::load(flags) {
+    let loaded = match load(flags) {
         Ok(loaded) => loaded,
-        Err(error) => return fail(EXIT_USAGE, error),
-    };
-    // The log has a thread.
-    let sockets = match InheritedSockets::from_environment() {
-        Ok(sockets) => sockets,
         Err(error) => return fail(EXIT_USAGE, error),
     };
     let log = match Logging::begin(&loaded.settings) {
@@ -62,7 +57,7 @@ fn serve(flags: &SettingsArgs, build: impl FnOnce(Server) -> Result<Server, Box<
         return fail(EXIT_FAILED, error);
     }
 
-    let server = Server::builder(loaded).registry(registry).sockets(sockets);
+    let server = Server::builder(loaded).registry(registry);
     let ended = build(server).and_then(|server| Ok(server.run()?));
 
     // The log is flushed before anything else is said, and before the process ends.
@@ -71,4 +66,10 @@ fn serve(flags: &SettingsArgs, build: impl FnOnce(Server) -> Result<Server, Box<
         Ok(code) => code,
         Err(error) => fail(EXIT_FAILED, error),
     }
+}
+
+/// The settings and the sockets of this process. No thread is started before: the log has one.
+fn load(flags: &SettingsArgs) -> Result<Loaded, Box<dyn Error>> {
+    let sockets = InheritedSockets::from_environment()?;
+    Ok(commands::load(flags)?.with_sockets(sockets)?)
 }

@@ -24,6 +24,8 @@ use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
+use crate::systemd::Supervisor;
+
 /// Time between two looks at the files.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Bytes of one file.
@@ -37,6 +39,7 @@ pub(crate) struct ReloadTrigger(Arc<Notify>);
 pub(crate) struct Reloader {
     trigger: ReloadTrigger,
     watched: Vec<Reloadable>,
+    supervisor: Supervisor,
 }
 
 /// Files that are used together, and how new contents come into force.
@@ -167,19 +170,23 @@ impl Reloadable {
 }
 
 impl Reloader {
-    pub(crate) const fn new(trigger: ReloadTrigger, watched: Vec<Reloadable>) -> Self {
-        Self { trigger, watched }
+    pub(crate) const fn new(
+        trigger: ReloadTrigger,
+        watched: Vec<Reloadable>,
+        supervisor: Supervisor,
+    ) -> Self {
+        Self { trigger, watched, supervisor }
     }
 
     /// Reads again what is asked for or has changed, until the server has stopped.
     pub(crate) async fn run(mut self, phases: Phases) {
         tokio::select! {
             _ = phases.at_least(Phase::Stopped) => {}
-            () = self.look_again_and_again() => {}
+            () = self.look_again_and_again(&phases) => {}
         }
     }
 
-    async fn look_again_and_again(&mut self) {
+    async fn look_again_and_again(&mut self, phases: &Phases) {
         loop {
             let is_asked = tokio::select! {
                 biased;
@@ -189,8 +196,16 @@ impl Reloader {
             if is_asked && self.watched.is_empty() {
                 tracing::info!("no files to read again");
             }
+            // Only a server that is ready can be so again.
+            let is_told = is_asked && phases.current() == Phase::Ready;
+            if is_told {
+                self.supervisor.reload_begins();
+            }
             for files in &mut self.watched {
                 files.look(is_asked).await;
+            }
+            if is_told {
+                self.supervisor.reload_ended();
             }
         }
     }
@@ -300,7 +315,8 @@ mod tests {
     #[tokio::test]
     async fn it_goes_on_until_the_server_has_stopped() {
         let (sender, phases) = phases();
-        let mut reloader = pin!(Reloader::new(ReloadTrigger::default(), Vec::new()).run(phases));
+        let mut reloader =
+            pin!(Reloader::new(ReloadTrigger::default(), Vec::new(), Supervisor::default()).run(phases));
         sender.advance(Phase::Handback);
         tokio::select! {
             biased;

@@ -24,7 +24,7 @@ use crate::shutdown::{Course, Drained, Shutdown, Store};
 use crate::signals::Signals;
 use crate::stop::{StopListener, Urgency};
 use crate::store::{NoStore, Opening};
-use crate::systemd::{InheritedSockets, Supervisor};
+use crate::systemd::{InheritedSocket, InheritedSockets, Supervisor};
 use crate::telemetry::{Telemetry, TelemetryError};
 use crate::work::{Parts, Work};
 use crate::{open_files, programs, store, wiring};
@@ -76,7 +76,6 @@ pub struct Server {
     handlers: Box<dyn FnOnce(Handlers) -> Handlers>,
     hooks: Hooks,
     store: Option<OpenStore>,
-    sockets: InheritedSockets,
 }
 
 /// Opens a store with the limits of the settings.
@@ -122,7 +121,6 @@ impl Server {
             handlers: Box::new(|built_in| built_in),
             hooks: Hooks::new(),
             store: None,
-            sockets: InheritedSockets::default(),
         }
     }
 
@@ -150,12 +148,6 @@ impl Server {
     ) -> Self {
         let open = |limits| open(limits).map_err(NoStore::Own);
         Self { store: Some(Box::new(open)), ..self }
-    }
-
-    /// Sockets to listen on in place of the settings' addresses. What waits to be accepted on them when the server ends
-    /// is left to the next process.
-    pub fn sockets(self, sockets: InheritedSockets) -> Self {
-        Self { sockets, ..self }
     }
 
     /// Serves until a signal or a request asks for a stop, then drains. Returns what the process is to exit
@@ -190,8 +182,8 @@ impl Server {
 
     /// From the first bound port to the end of the drain.
     async fn serve(self, runtimes: PoolRuntimes) -> Result<Drained, StartError> {
-        let Self { loaded, registry, handlers, hooks, store, sockets } = self;
-        let Loaded { settings, budget, token_file, tls_files, telemetry, .. } = loaded;
+        let Self { loaded, registry, handlers, hooks, store } = self;
+        let Loaded { settings, budget, token_file, tls_files, telemetry, sockets, .. } = loaded;
         say_if_cut(&settings, &budget);
         let other_files =
             EXTRA_CONNECTIONS + settings.concurrency * programs::files_per_attempt(&settings.programs);
@@ -237,9 +229,10 @@ impl Server {
         };
 
         let (drain_ends, drain_ends_at) = watch::channel(None);
+        let watched = token_file.into_iter().chain(tls_files).collect();
+        let reloader = Reloader::new(reload, watched, supervisor.clone());
         let course = Course::new(phase_sender, supervisor, budget, stop, ledger, drain_ends);
         let mut work = Work::default();
-        let reloader = Reloader::new(reload, token_file.into_iter().chain(tls_files).collect());
         work.background.spawn_essential("reload", &drain, reloader.run(phases.clone()));
         let store = match opened {
             None => Store::Opening(opening),
@@ -287,7 +280,10 @@ async fn listen(address: SocketAddr, sockets: InheritedSockets, tls: bool) -> Re
     let failed = |reason| StartError::Listen { address, reason };
     let inherited = sockets.api.is_some();
     let listener = match sockets.api {
-        Some(socket) => Listener::Inherited(TcpListener::from_std(socket).map_err(failed)?),
+        Some(InheritedSocket { socket, .. }) => {
+            let socket = socket.try_clone().and_then(TcpListener::from_std);
+            Listener::Inherited(socket.map_err(failed)?)
+        }
         None => Listener::Bound(TcpListener::bind(address).await.map_err(failed)?),
     };
     tracing::info!(address = %listener.local_addr().map_err(failed)?, inherited, tls, "listening");

@@ -33,6 +33,7 @@ use steadfast_lifecycle::{Budget, ShutdownConfig};
 use steadfast_queue::store::StoreLimits;
 use steadfast_store_postgres::PostgresUrl;
 
+use crate::systemd::InheritedSockets;
 pub use args::SettingsArgs;
 pub use error::SettingsError;
 use file::File;
@@ -170,6 +171,8 @@ pub struct Loaded {
     pub(crate) tls_files: Option<TlsFiles>,
     /// What OpenTelemetry's own variables say.
     pub telemetry: TelemetrySettings,
+    /// Sockets to listen on in place of the settings' addresses.
+    pub(crate) sockets: InheritedSockets,
     sources: BTreeMap<&'static str, Source>,
 }
 
@@ -226,7 +229,22 @@ impl Loaded {
             token_file.map_err(|reason| SettingsError::Tokens { key: name("token_file"), reason })?;
         let tls_files = TlsFiles::read(&settings)?;
         let telemetry = TelemetrySettings::read(&environment)?;
-        Ok(Self { settings, budget, token_file, tls_files, telemetry, sources })
+        let sockets = InheritedSockets::default();
+        Ok(Self { settings, budget, token_file, tls_files, telemetry, sockets, sources })
+    }
+
+    /// The same with sockets to listen on in place of the settings' addresses. What waits there to be accepted when the
+    /// server ends is left to the next process.
+    ///
+    /// # Errors
+    /// When the settings do not allow what can be reached through them.
+    pub fn with_sockets(mut self, sockets: InheritedSockets) -> Result<Self, SettingsError> {
+        if let Some(inherited) = &sockets.api {
+            // What clients may do depends on who can be one.
+            self.settings.listen = inherited.address;
+            self.settings.guard_what_others_reach(|_| "the socket that was handed over".to_owned())?;
+        }
+        Ok(Self { sockets, ..self })
     }
 
     /// Where the value of a setting came from.

@@ -5,5 +5,6 @@ mod line;
 mod sockets;
 mod supervisor;
 
+pub(crate) use sockets::InheritedSocket;
 pub use sockets::{InheritedSockets, SocketsError};
 pub(crate) use supervisor::Supervisor;

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use steadfast_domain::JobState;
+use steadfast_testkit::gate::Gate;
 use steadfast_testkit::harness::{Given, Server, given_server};
 use steadfast_testkit::history::{
     Evidence, Expected, History, Marked as _, Told, all_jobs, told_by, until_all_ended,
@@ -184,6 +186,21 @@ async fn a_socket_that_cannot_be_listened_on_ends_the_start_and_is_named() {
         let said = refusal(&given).await;
         assert!(said.contains("\"http\" (LISTEN_FDS) is no TCP socket that listens"), "{said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_that_others_reach_is_guarded_as_an_address_is() {
+    let socket = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a free port");
+    let gate = Gate::closed().await;
+    let given = given_server(PROGRAM).hand_over(socket);
+    let said = refusal(&given).await;
+    assert!(said.contains("the socket that was handed over: 0.0.0.0:"), "{said}");
+    let mut server = given.env("STEADFAST_INSECURE", "true").start().await;
+    let (client, history) = (server.client(), History::new());
+    let job = history.submit(&client, "http", &gate.payload()).await.expect("room");
+    let job = client.job_when_ended(job.id, PATIENCE).await.expect("it is there");
+    assert_eq!((job.state, &*job.errors[0].code), (JobState::Dead, "address_denied"), "{job:?}");
+    server.stop().await.expect_code(0);
 }
 
 /// What it says that ends with 2 instead of serving.

@@ -1,12 +1,20 @@
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 
 /// Listening sockets that whoever started this process has opened for it. They stay open when this process ends,
 /// so a restart refuses no connection.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct InheritedSockets {
     /// In place of the address of the setting `listen`.
-    pub(crate) api: Option<TcpListener>,
+    pub(crate) api: Option<InheritedSocket>,
+}
+
+/// A socket that listens, and where.
+#[derive(Debug, Clone)]
+pub(crate) struct InheritedSocket {
+    pub(crate) socket: Arc<TcpListener>,
+    pub(crate) address: SocketAddr,
 }
 
 /// Why the sockets that were handed over cannot be used.
@@ -41,11 +49,8 @@ impl InheritedSockets {
         }
         let name = names.split(':').next().unwrap_or_default();
         let unusable = |reason| SocketsError::Unusable { name: name.to_owned(), reason };
-        let api = handed_over.take_tcp_listener(0).map_err(unusable)?;
-        if let Some(socket) = &api {
-            make_ready(socket).map_err(unusable)?;
-        }
-        Ok(Self { api })
+        let socket = handed_over.take_tcp_listener(0).map_err(unusable)?;
+        Ok(Self { api: socket.map(InheritedSocket::new).transpose().map_err(unusable)? })
     }
 
     /// No supervisor hands over sockets here.
@@ -59,9 +64,12 @@ impl InheritedSockets {
 }
 
 #[cfg(unix)]
-fn make_ready(socket: &TcpListener) -> io::Result<()> {
-    if !rustix::net::sockopt::socket_acceptconn(socket)? {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it does not listen"));
+impl InheritedSocket {
+    fn new(socket: TcpListener) -> io::Result<Self> {
+        if !rustix::net::sockopt::socket_acceptconn(&socket)? {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it does not listen"));
+        }
+        socket.set_nonblocking(true)?;
+        Ok(Self { address: socket.local_addr()?, socket: Arc::new(socket) })
     }
-    socket.set_nonblocking(true)
 }

@@ -51,6 +51,16 @@ impl Supervisor {
         });
     }
 
+    /// Files are being read again.
+    pub(crate) fn reload_begins(&self) {
+        self.say("RELOADING=1");
+    }
+
+    /// They have been.
+    pub(crate) fn reload_ended(&self) {
+        self.say("READY=1");
+    }
+
     /// Says again and again that the server lives: while it starts, so that a long recovery is not cut short, and
     /// later on if the supervisor has a watchdog. Ends when nobody wants to hear more.
     ///
