@@ -22,6 +22,7 @@ mod spans;
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::Resource;
@@ -38,6 +39,9 @@ use crate::settings::TelemetrySettings;
 
 /// The name of what makes the spans and the metrics, as they say it.
 const SCOPE: &str = "steadfast";
+
+/// How long the thread may take to say what it leaves behind, and to end.
+const THREAD_END_LIMIT: Duration = Duration::from_millis(50);
 
 /// Why there is no telemetry although it is wanted.
 #[derive(Debug, thiserror::Error)]
@@ -145,7 +149,7 @@ impl Exporting {
         let Some(Running { finish, mut ended, thread }) = self.0 else { return };
         finish.send_replace(Some(deadline));
         // Nothing is ever sent: it ends by an error, when the thread lets go of the other side.
-        if timeout_at(deadline, ended.changed()).await.is_ok() {
+        if timeout_at(deadline + THREAD_END_LIMIT, ended.changed()).await.is_ok() {
             // It has nothing left to do but to end, and a panic has been printed.
             let _ = thread.join();
         }

@@ -1,6 +1,7 @@
 //! Traces and metrics on their way to a collector: whole, in time, and never in the way.
 #![allow(clippy::expect_used, reason = "a panic is how a test fails")]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -13,6 +14,7 @@ use steadfast_testkit::raw::{RawAnswer, RawConnection};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CLIENTS_SPAN: &str = "b7ad6b7169203331";
+const AWAY: &str = "the collector takes no telemetry; it is tried again and again";
 /// No span leaves before the drain: what is at the collector in the end went out at the end.
 const NOT_BEFORE_THE_DRAIN: &str = "3600000";
 
@@ -153,16 +155,17 @@ async fn a_collector_that_is_away_is_told_of_once_and_gets_everything_later() {
         .start()
         .await;
     post(&server, "/v1/jobs", &json!({ "kind": "echo" }), true).await;
-    server.until_logged("the collector takes no telemetry; it is tried again and again").await;
+    eventually("both signals are refused", async || {
+        let told = server.log().events(AWAY).into_iter().map(|event| event["signal"].to_string());
+        (told.collect::<BTreeSet<_>>().len() == 2).then_some(())
+    })
+    .await;
     collector.until_asked(50).await;
     collector.behave(Manner::Takes);
     eventually("the spans of before", async || (!collector.spans().is_empty()).then_some(())).await;
     let exit = server.stop().await.expect_code(0);
     for signal in ["traces", "metrics"] {
-        for message in [
-            "the collector takes no telemetry; it is tried again and again",
-            "the collector takes telemetry again",
-        ] {
+        for message in [AWAY, "the collector takes telemetry again"] {
             let events = exit.stderr.events(message);
             let of_signal = events.iter().filter(|event| event["signal"] == signal).count();
             assert_eq!(of_signal, 1, "{signal}: {message}\n{}", exit.output());
