@@ -38,7 +38,9 @@ pub use systemd::{InheritedSockets, SocketsError};
 pub use telemetry::TelemetryError;
 
 /// What a program of one's own is written with: one dependency brings them all, in versions that fit.
-pub use {steadfast_domain as domain, steadfast_lifecycle as lifecycle, steadfast_queue as queue};
+pub use {
+    opentelemetry, steadfast_domain as domain, steadfast_lifecycle as lifecycle, steadfast_queue as queue,
+};
 
 /// The allocator of the program `steadfast`: a submit allocates some fifty times, in one thread, and frees in
 /// another (docs/BENCHMARKS.md, "Profile"). A program of one's own takes it as its `#[global_allocator]`.

@@ -340,3 +340,16 @@ fn what_a_program_may_not_say_is_named_with_what_it_may() {
     steadfast("check").file("[exec.A]").refuses_naming(&["exec.A in", "a-z"]);
     steadfast("check").file("[exec]\na = 1").refuses_naming(&["exec.a in", "\"1\"", "a table"]);
 }
+
+#[test]
+fn opentelemetrys_variables_are_checked_as_settings_are() {
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
+    let checked = steadfast("check").env(endpoint.0, "http://collector:4318?key=swordfish").prints();
+    assert!(checked.contains("traces") && checked.contains("http://collector:4318/v1/traces\n"), "{checked}");
+    assert!(!checked.contains("swordfish"), "{checked}");
+    for subcommand in ["check", "serve"] {
+        let grpc =
+            steadfast(subcommand).env(endpoint.0, endpoint.1).env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
+        grpc.refuses_naming(&["OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "http/protobuf"]);
+    }
+}

@@ -57,6 +57,9 @@ fn document(loaded: &Loaded) -> Value {
         "queues": queues.collect::<Map<_, _>>(),
         "exec": programs.collect::<Map<_, _>>(),
         "tokens": tokens.collect::<Map<_, _>>(),
+        "telemetry": Map::from_iter(
+            loaded.telemetry.shown().map(|(signal, to)| (signal.to_owned(), to.map_or(Value::Null, Value::from))),
+        ),
         "shutdown_budget": {
             "phases_ms": Map::from_iter(shares),
             "total_ms": ms(loaded.budget.total()),
@@ -76,7 +79,7 @@ fn tenant(grant: &Grant) -> Option<&str> {
     Some(grant.tenant.as_str()).filter(|tenant| !tenant.is_empty())
 }
 
-/// The effective settings, the queues, the programs, the tokens and the shutdown budget, for people.
+/// The effective settings, the queues, the programs, the tokens, the collectors and the shutdown budget, for people.
 struct Report<'a>(&'a Loaded);
 
 impl fmt::Display for Report<'_> {
@@ -102,6 +105,11 @@ impl fmt::Display for Report<'_> {
             let scopes: Vec<&str> = grant.scopes.iter().map(Scope::as_str).collect();
             writeln!(f, "\ntoken {}\n{:<28} {}", grant.name, "scopes", scopes.join(", "))?;
             writeln!(f, "{:<28} {}", "tenant", tenant(grant).unwrap_or("unset"))?;
+        }
+        for (signal, to) in loaded.telemetry.shown() {
+            if let Some(to) = to {
+                writeln!(f, "\n{signal:<28} go to {to}")?;
+            }
         }
         writeln!(f, "\nshutdown budget")?;
         for (phase, share) in loaded.budget.shares() {

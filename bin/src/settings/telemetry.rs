@@ -113,6 +113,21 @@ impl TelemetrySettings {
     }
 }
 
+impl TelemetrySettings {
+    /// Where each signal goes, without what may be a key; `None` where it goes nowhere.
+    pub(crate) fn shown(&self) -> [(&'static str, Option<String>); 2] {
+        let traces = self.traces.as_ref().map(|traces| traces.collector.shown());
+        let metrics = self.metrics.as_ref().map(|metrics| metrics.collector.shown());
+        [("traces", traces), ("metrics", metrics)]
+    }
+}
+
+impl CollectorSettings {
+    fn shown(&self) -> String {
+        format!("{}{}", self.url.origin().ascii_serialization(), self.url.path())
+    }
+}
+
 struct Variables<'a, E>(&'a E);
 
 impl<E: Fn(&str) -> Option<OsString>> Variables<'_, E> {
