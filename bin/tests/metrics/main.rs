@@ -5,5 +5,6 @@
 mod everything;
 mod exposition;
 mod identity;
+mod prometheus;
 mod scrape;
 mod shipped;
