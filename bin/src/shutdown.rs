@@ -15,6 +15,7 @@
 //! answer, if only a 503 that says when to come back (ADR 0002).
 
 mod course;
+mod figures;
 
 use std::sync::Arc;
 

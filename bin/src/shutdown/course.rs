@@ -10,6 +10,7 @@ use steadfast_queue::WorkerPool;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::figures::totals;
 use super::{Drained, Store};
 use crate::stop::{Stop, Urgency};
 use crate::systemd::Supervisor;
@@ -162,10 +163,13 @@ impl Course {
         self.ledger.names("background_tasks_overdue", overdue.iter());
     }
 
-    /// Reads the store's figures once more: what the collector gets at the end, when the store is closed, is as of now.
+    /// Reads the store's figures once more, for the ledger; and what the collector gets at the end, when the store is
+    /// closed, is as of now.
     pub(super) async fn last_figures(&self, app: &App, deadlines: Deadlines) {
-        // Without an answer the figures stay as they were read before.
-        let _ = timeout_at(deadlines.closing, app.gather()).await;
+        let Ok(families) = timeout_at(deadlines.closing, app.gather()).await else { return };
+        for (what, total) in totals(&families) {
+            self.ledger.count(what, total);
+        }
     }
 
     /// Closes the store. One that is still opening is waited for: it has nothing of this process in it.

@@ -74,8 +74,11 @@ impl Draining {
     /// Lets the job end, and the server with it.
     pub(crate) async fn end(mut self) {
         self.gate.open();
-        let exit = self.server.exit().await.expect_code(0);
-        assert_eq!(exit.ledger()["jobs_finished"], json!(1));
+        let ledger = self.server.exit().await.expect_code(0).ledger();
+        assert_eq!(ledger["jobs_finished"], json!(1));
+        let totals = ["live_at_start", "submitted", "retried", "finished", "live"];
+        let totals = totals.map(|total| ledger[format!("total_{total}")].as_u64().expect("a figure"));
+        assert_eq!(totals, [0, 2, 0, 2, 0], "{ledger}");
     }
 }
 
