@@ -98,10 +98,11 @@ async fn a_program_and_a_remote_worker_are_parts_of_the_trace() {
     post(&server, "/v1/jobs", &json!({ "kind": "any", "queue": "far" }), true).await;
     let leased =
         post(&server, "/v1/leases", &json!({ "queues": ["far"], "worker": "w" }), false).await.json();
+    let told = leased["leases"][0]["traceparent"].as_str().expect("the worker is told").to_owned();
     let lease = leased["leases"][0]["lease"].as_str().expect("a lease").to_owned();
     let failure = json!({ "code": "no_paper", "message": "out of paper", "retryable": false });
-    let told = post(&server, &format!("/v1/leases/{lease}/fail"), &failure, false).await;
-    assert_eq!(told.status, 200);
+    let failed = post(&server, &format!("/v1/leases/{lease}/fail"), &failure, false).await;
+    assert_eq!(failed.status, 200);
     until_all_ended(&server.client()).await;
     let id = program.as_str().expect("an id").parse().expect("an id");
     let said = server.client().job(id).await.expect("the job is there").result.expect("a result");
@@ -119,6 +120,7 @@ async fn a_program_and_a_remote_worker_are_parts_of_the_trace() {
     let far = attempt("far");
     assert_eq!((far.trace.as_str(), far.attributes["error.type"].as_str()), (TRACE, "no_paper"));
     assert!(far.is_error && spans.iter().any(|span| span.id == far.parent && span.name == "POST /v1/jobs"));
+    assert_eq!(told, format!("00-{TRACE}-{}-01", far.parent), "it may begin spans beside the attempt's");
     let others: Vec<_> = spans.iter().filter(|span| span.name.contains("/v1/leases")).collect();
     assert!(others.is_empty(), "their client does not record them: {others:#?}");
 }

@@ -97,6 +97,7 @@ fn leased(app: &App, services: &Services, leases: Leases, length: Duration, peer
         lease: LeaseId { job: id.job, fence: id.fence, lease_ms },
         expires_at,
         timeout_ms: job.timeout.get().as_millis() as u64,
+        traceparent: job.trace.as_ref().map(|trace| trace.as_str().to_owned()),
         job: JobDocument::full(job),
     };
     let (directive, retry_after_ms) = directive(services);

@@ -153,6 +153,10 @@ pub struct LeaseDocument {
     /// How long the attempt may run: the worker is to end it then, and to settle it as failed with code `timeout`.
     #[schemars(range(min = 1))]
     pub timeout_ms: u64,
+    /// Where the job is part of a trace: what the worker goes on from, and passes on, as `traceparent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", regex(pattern = "^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"))]
+    pub traceparent: Option<String>,
     /// The whole job; `attempt` counts this one, and `checkpoint` is what an earlier one left.
     pub job: JobDocument,
 }

@@ -150,8 +150,13 @@ fn leases() {
         Change { id: JobId::from_u128(7), version: Version(2), state: JobState::Completed, at: now() };
     let settled = SettledDocument::from(change);
     let renewed = RenewedDocument { expires_at: now(), cancel_requested: true };
-    let given =
-        LeaseDocument { lease, expires_at: now(), timeout_ms: 60_000, job: JobDocument::full(plain()) };
+    let given = LeaseDocument {
+        lease,
+        expires_at: now(),
+        timeout_ms: 60_000,
+        traceparent: Some(format!("00-{TRACE}-b7ad6b7169203331-01")),
+        job: JobDocument::full(plain()),
+    };
     let lost = || Some(ErrorCode::LeaseLost.as_str().into());
     let beats = [
         LeaseRenewed { lease, renewed: Some(renewed), code: None },
