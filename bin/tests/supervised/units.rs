@@ -61,6 +61,14 @@ fn the_drain_fits_into_what_systemd_allows() {
 }
 
 #[test]
+fn a_server_that_cannot_start_is_tried_again_without_end() {
+    let service = unit("steadfast.service");
+    let starts = seconds(&service, "StartLimitIntervalSec").div_duration_f64(seconds(&service, "RestartSec"));
+    let [limit] = values(&service, "StartLimitBurst")[..] else { panic!("one limit") };
+    assert!(starts < limit.parse().expect("a number"), "{starts} starts of {limit}");
+}
+
+#[test]
 fn the_store_is_where_the_service_may_write() {
     let service = unit("steadfast.service");
     let store = checked(&service)["settings"]["store"]["value"].clone();
