@@ -8,7 +8,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use prometheus::{IntGauge, Opts, Registry};
-use steadfast_api::{App, Connections, EXTRA_CONNECTIONS, Listener};
+use steadfast_api::{ADMIN_CONNECTIONS_MAX, App, Connections, EXTRA_CONNECTIONS, Listener};
 use steadfast_lifecycle::{Budget, Hooks, Ledger, LifecycleMetrics, Phase, drain_channel, phases};
 use steadfast_queue::pool::PoolRuntimes;
 use steadfast_queue::store::StoreLimits;
@@ -88,8 +88,10 @@ pub enum StartError {
     #[error("cannot {0}: {1}")]
     System(&'static str, #[source] io::Error),
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {reason}; is another server there? --listen names another address")]
+    #[error("cannot listen on {address}: {reason}; is another server there? {flag} names another address")]
     Listen {
+        /// What names the address.
+        flag: &'static str,
         /// Which address.
         address: SocketAddr,
         /// Why not.
@@ -185,8 +187,11 @@ impl Server {
         let Self { loaded, registry, handlers, hooks, store } = self;
         let Loaded { settings, budget, token_file, tls_files, telemetry, sockets, .. } = loaded;
         say_if_cut(&settings, &budget);
-        let other_files =
-            EXTRA_CONNECTIONS + settings.concurrency * programs::files_per_attempt(&settings.programs);
+        settings.warn_of_exposure();
+        let admin_files = settings.admin_listen.map_or(0, |_| ADMIN_CONNECTIONS_MAX + EXTRA_CONNECTIONS);
+        let other_files = EXTRA_CONNECTIONS
+            + admin_files
+            + settings.concurrency * programs::files_per_attempt(&settings.programs);
         let connections_max = open_files::fit_connections(settings.connections_max, other_files);
 
         let signals = Signals::install().map_err(|error| StartError::System("listen to signals", error))?;
@@ -213,9 +218,15 @@ impl Server {
         let (access, token_file) = wiring::access(token_file);
         let app = App::new(config, access, phases.clone(), drain.clone(), registry.clone())?;
         let (tls, tls_files) = wiring::tls(tls_files);
-        let listener = listen(settings.listen, sockets, tls.is_some()).await?;
+        let listener = listen(&settings, sockets, tls.is_some()).await?;
+        let admin_listener = listen_for_admins(&settings).await?;
         let connections = Connections::serve(listener, Arc::clone(&app), tls);
+        let admin = admin_listener.map(|listener| Connections::serve_admin(listener, Arc::clone(&app)));
 
+        let mut work = Work::default();
+        let watched = token_file.into_iter().chain(tls_files).collect();
+        let reloader = Reloader::new(reload, watched, supervisor.clone());
+        work.background.spawn_essential("reload", &drain, reloader.run(phases.clone()));
         let telemetry = telemetry.begin(Arc::clone(&app)).map_err(TelemetryError::from)?;
         let queues = wiring::queues(&settings);
         let store_name = store.as_ref().map_or_else(|| settings.store.to_string(), |_| OWN_STORE.to_owned());
@@ -229,11 +240,7 @@ impl Server {
         };
 
         let (drain_ends, drain_ends_at) = watch::channel(None);
-        let watched = token_file.into_iter().chain(tls_files).collect();
-        let reloader = Reloader::new(reload, watched, supervisor.clone());
         let course = Course::new(phase_sender, supervisor, budget, stop, ledger, drain_ends);
-        let mut work = Work::default();
-        work.background.spawn_essential("reload", &drain, reloader.run(phases.clone()));
         let store = match opened {
             None => Store::Opening(opening),
             Some(store) => {
@@ -257,7 +264,7 @@ impl Server {
                 Store::Open(store)
             }
         };
-        Ok(Shutdown { app, connections, hooks, store, work, telemetry }.run(course).await)
+        Ok(Shutdown { app, connections, admin, hooks, store, work, telemetry }.run(course).await)
     }
 }
 
@@ -276,18 +283,27 @@ fn register_build_info(registry: &Registry) -> Result<(), prometheus::Error> {
 }
 
 /// Listens where the settings say, unless a socket was handed over, and says where: with port 0 only the log knows.
-async fn listen(address: SocketAddr, sockets: InheritedSockets, tls: bool) -> Result<Listener, StartError> {
-    let failed = |reason| StartError::Listen { address, reason };
+async fn listen(settings: &Settings, sockets: InheritedSockets, tls: bool) -> Result<Listener, StartError> {
+    let failed = |reason| StartError::Listen { flag: "--listen", address: settings.listen, reason };
     let inherited = sockets.api.is_some();
     let listener = match sockets.api {
         Some(InheritedSocket { socket, .. }) => {
             let socket = socket.try_clone().and_then(TcpListener::from_std);
             Listener::Inherited(socket.map_err(failed)?)
         }
-        None => Listener::Bound(TcpListener::bind(address).await.map_err(failed)?),
+        None => Listener::Bound(TcpListener::bind(settings.listen).await.map_err(failed)?),
     };
     tracing::info!(address = %listener.local_addr().map_err(failed)?, inherited, tls, "listening");
     Ok(listener)
+}
+
+/// Listens for those who run the server, if the settings say where.
+async fn listen_for_admins(settings: &Settings) -> Result<Option<Listener>, StartError> {
+    let Some(address) = settings.admin_listen else { return Ok(None) };
+    let failed = |reason| StartError::Listen { flag: "--admin-listen", address, reason };
+    let listener = Listener::Bound(TcpListener::bind(address).await.map_err(failed)?);
+    tracing::info!(address = %listener.local_addr().map_err(failed)?, "admin listener open");
+    Ok(Some(listener))
 }
 
 /// Begins to open the program's `own` store, or else the one that the settings name.

@@ -13,6 +13,7 @@
 
 mod args;
 mod error;
+mod exposure;
 mod file;
 mod programs;
 mod queues;
@@ -59,6 +60,8 @@ pub use value::{LogFormat, StoreUrl, show_time};
 pub struct Settings {
     /// Where the server listens; port 0 picks a free one.
     pub listen: SocketAddr,
+    /// Where probes, metrics and controls are served without tokens; `None`: where everything else is.
+    pub admin_listen: Option<SocketAddr>,
     /// Where jobs live.
     pub store: StoreUrl,
     /// Where a PostgreSQL store listens, if not where it is.
@@ -125,6 +128,7 @@ impl Default for Settings {
             StoreLimits::default();
         Self {
             listen: (Ipv4Addr::LOCALHOST, 8080).into(),
+            admin_listen: None,
             store: StoreUrl::Sqlite("steadfast.db".into()),
             postgres_listen_url: None,
             tls_cert: None,
@@ -223,7 +227,7 @@ impl Loaded {
         (settings.queues, settings.programs) = file.into_tables();
         let budget = Budget::plan(&settings.shutdown)?;
         let name = |key: &str| names.get(key).cloned().unwrap_or_else(|| key.to_owned());
-        settings.guard_what_others_reach(name)?;
+        settings.check_exposure(name)?;
         let token_file = settings.token_file.as_deref().map(TokenFile::read).transpose();
         let token_file =
             token_file.map_err(|reason| SettingsError::Tokens { key: name("token_file"), reason })?;
@@ -242,7 +246,7 @@ impl Loaded {
         if let Some(inherited) = &sockets.api {
             // What clients may do depends on who can be one.
             self.settings.listen = inherited.address;
-            self.settings.guard_what_others_reach(|_| "the socket that was handed over".to_owned())?;
+            self.settings.check_exposure(|_| "the socket that was handed over".to_owned())?;
         }
         Ok(Self { sockets, ..self })
     }
@@ -250,16 +254,6 @@ impl Loaded {
     /// Where the value of a setting came from.
     pub fn source(&self, setting: &Setting) -> Source {
         self.sources.get(setting.key).copied().unwrap_or(Source::Default)
-    }
-}
-
-impl Settings {
-    /// Refuses to serve whoever comes from beyond this machine. `name` is how an error names a setting.
-    fn guard_what_others_reach(&self, name: impl Fn(&str) -> String) -> Result<(), SettingsError> {
-        if self.token_file.is_some() || self.insecure || self.listen.ip().to_canonical().is_loopback() {
-            return Ok(());
-        }
-        Err(SettingsError::Open { key: name("listen"), address: self.listen })
     }
 }
 

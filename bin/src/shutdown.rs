@@ -33,6 +33,8 @@ use crate::work::Work;
 pub(crate) struct Shutdown {
     pub(crate) app: Arc<App>,
     pub(crate) connections: Connections,
+    /// Those of the admin listener. It is open for as long as the other one.
+    pub(crate) admin: Option<Connections>,
     pub(crate) hooks: Hooks,
     pub(crate) store: Store,
     pub(crate) work: Work,
@@ -56,7 +58,7 @@ pub(crate) struct Drained {
 impl Shutdown {
     /// The whole stop, once one is asked for.
     pub(crate) async fn run(self, mut course: Course) -> Drained {
-        let Self { app, connections, hooks: Hooks { pre, post }, store, work, telemetry } = self;
+        let Self { app, connections, admin, hooks: Hooks { pre, post }, store, work, telemetry } = self;
         let Work { pool, mutations, background } = work;
         let urgency = course.begin().await;
 
@@ -80,7 +82,7 @@ impl Shutdown {
 
         let (step, deadlines) = course.enter(Phase::Handback);
         course.hand_back(pool, deadlines).await;
-        course.close_connections(connections, deadlines).await;
+        course.close_connections(connections, admin, deadlines).await;
         drop(step);
 
         let step = course.stopped();

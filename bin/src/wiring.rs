@@ -54,6 +54,7 @@ pub(crate) fn api(settings: &Settings, connections_max: usize, tracer: Tracer) -
         requests_max: settings.requests_max,
         held_max: settings.held_max,
         connections_max,
+        has_admin_listener: settings.admin_listen.is_some(),
         header_timeout: settings.header_timeout,
         body_timeout: settings.body_timeout,
         request_timeout: settings.request_timeout,

@@ -142,6 +142,46 @@ fn each_kind_of_value_says_what_is_allowed() {
 }
 
 #[test]
+fn an_address_that_others_reach_needs_tokens_or_the_word_insecure() {
+    const BOTH: [&str; 2] = ["--token-file", "--insecure"];
+    for address in ["0.0.0.0:8080", "[::]:8080", "192.0.2.1:80", "[::ffff:192.0.2.1]:80"] {
+        for flag in ["--listen", "--admin-listen"] {
+            steadfast("check").flag(flag, address).refuses_naming(&[flag, BOTH[0], BOTH[1]]);
+            steadfast("serve").flag(flag, address).refuses_naming(&[flag, BOTH[0], BOTH[1]]);
+            let mut run = steadfast("check").flag(flag, address);
+            run.command.arg("--insecure");
+            assert_eq!(line(&run.prints(), "insecure"), ["true", "flag"]);
+        }
+    }
+    steadfast("check").file("listen = \"0.0.0.0:0\"").refuses_naming(&["listen in steadfast.toml", BOTH[0]]);
+    for address in ["127.0.0.1:0", "127.0.0.7:0", "[::1]:0", "[::ffff:127.0.0.1]:0"] {
+        steadfast("check").flag("--listen", address).flag("--admin-listen", address).prints();
+    }
+}
+
+#[test]
+fn a_token_file_is_read_before_any_port_is_bound_and_shown_without_its_hashes() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    steadfast("serve")
+        .flag("--listen", &address)
+        .env("STEADFAST_TOKEN_FILE", "missing.toml")
+        .refuses_naming(&["STEADFAST_TOKEN_FILE", "missing.toml"]);
+    let run = steadfast("check").flag("--token-file", "steadfast.toml");
+    fs::write(run.config(), "[[token]]\nname = \"a\"").unwrap();
+    run.refuses_naming(&["--token-file", "steadfast.toml", "token 1 (a): scopes", "\"submit\", \"read\""]);
+
+    let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    let run = steadfast("check").flag("--token-file", "steadfast.toml").flag("--listen", "0.0.0.0:0");
+    let entry = format!("name = \"a\"\ntenant = \"t\"\nscopes = [\"read\", \"work\"]\nsha256 = \"{hash}\"");
+    fs::write(run.config(), format!("[[token]]\n{entry}")).unwrap();
+    let printed = run.prints();
+    let (_, token) = printed.split_once("\ntoken a\n").unwrap();
+    assert_eq!((line(token, "scopes"), line(token, "tenant")), (vec!["read,", "work"], vec!["t"]));
+    assert!(!printed.contains(hash), "{printed}");
+}
+
+#[test]
 fn what_is_no_setting_is_an_error() {
     steadfast("check").flag("--capcity", "7").refuses_naming(&["--capcity", "--capacity"]);
     steadfast("check").file("capcity = 7").refuses_naming(&["capcity in steadfast.toml", "no such setting"]);

@@ -1,23 +1,31 @@
 //! Tokens of a whole server: its file is read again, and neither its answers nor its log betray one.
 #![allow(clippy::expect_used, reason = "a panic is how a test fails")]
 
+mod workers;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::json;
 use steadfast_api::TokenHash;
 use steadfast_client::{Client, Error};
+use steadfast_domain::JobState;
 use steadfast_testkit::eventually;
 use steadfast_testkit::harness::{Given, Server, Signal, given_server};
+use steadfast_testkit::history::{History, until_all_ended};
 use tempfile::TempDir;
+use workers::{GivenWorker, Language, url};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_steadfast");
 const IN_FORCE: &str = "read again, and in force";
 const WRONG: &str = "read again, but wrong: what was in force stays so";
 /// A token that nobody knows, and that nobody is to read.
 const SECRET: &str = "sf_5ec4e70000000000000000000000000000000000000000000000000000000007";
+/// Far more than a worker takes to end that has nothing to do.
+const WITHIN: Duration = Duration::from_secs(30);
 /// What the file is called.
 const FILE: &str = "tokens.toml";
 
@@ -89,8 +97,11 @@ async fn sighup_reads_the_file_at_once_changed_or_not() {
 /// The head and the body that curl gets.
 fn curl(server: &Server, arguments: &[&str], path: &str) -> String {
     let url = format!("http://{}{path}", server.address());
-    let run = Command::new("curl").args(["--silent", "--include"]).args(arguments).arg(url).output();
-    String::from_utf8(run.expect("curl runs").stdout).expect("text")
+    let mut run = Command::new("curl");
+    run.args(["--silent", "--show-error", "--include"]).args(arguments).arg(url);
+    let run = run.output().expect("curl runs");
+    assert!(run.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&run.stderr));
+    String::from_utf8(run.stdout).expect("text")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,6 +129,25 @@ async fn no_token_is_in_any_answer_or_in_the_log_at_its_most_talkative() {
     }
     let exit = server.stop().await.expect_code(0);
     let log = exit.stderr.text();
-    assert!(log.contains("\"TRACE\"") && log.contains("unauthenticated"), "the log has it all");
+    assert!(log.contains("\"DEBUG\"") && log.contains("unauthenticated"), "the log has it all");
     assert!(!log.contains(SECRET) && !log.contains("Bearer first"), "the log betrays a token");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_workers_bring_their_token() {
+    let mut server = guarded(|given| given.settings("[queues.default]\nmode = \"pull\"\n")).await;
+    let client = Client::with_token(&url(&server), "first").expect("a client");
+    for language in [Language::Python, Language::Node] {
+        let mut stranger = GivenWorker::new(language).token(SECRET).start(&url(&server));
+        let exit = stranger.exit_within(WITHIN).await.expect("it is refused for good");
+        assert!(exit.output().contains("unauthenticated"), "{}", exit.output());
+
+        let id = History::new().submit(&client, "any", &json!({})).await.expect("room").id;
+        let mut worker = GivenWorker::new(language).token("first").start(&url(&server));
+        until_all_ended(&client).await;
+        assert_eq!(client.job(id).await.expect("an answer").state, JobState::Completed);
+        worker.signal(Signal::TERM);
+        worker.exit_within(WITHIN).await.expect("it ends").expect_code(0);
+    }
+    server.stop().await.expect_code(0);
 }

@@ -3,7 +3,7 @@
 // On SIGTERM or Ctrl-C it takes no more, and ends when what it runs has ended. Needs nothing but Node 18.
 import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
-const { STEADFAST_SERVER = "http://127.0.0.1:8080", LEASE_MS = 30000, PLACES = 4 } = process.env;
+const { STEADFAST_SERVER = "http://127.0.0.1:8080", LEASE_MS = 30000, PLACES = 4, STEADFAST_TOKEN: token } = process.env;
 const name = `${hostname()}:${process.pid}`;
 const order = { worker: name, queues: process.argv.slice(2), wait_ms: 20000, lease_ms: Number(LEASE_MS) };
 const [stopping, held] = [new AbortController(), new Map()]; // lease -> its AbortController
@@ -20,12 +20,11 @@ async function call(path, body, signal) {
   for (;;) {
     let status = 503, answer = { retry_after_ms: 100 + 400 * Math.random() };
     try {
-      const request = { method: "POST", headers: { "content-type": "application/json" }, signal };
-      const reply = await fetch(`${STEADFAST_SERVER}/v1/leases${path}`, { ...request, body: JSON.stringify(body) });
+      const headers = { "content-type": "application/json", ...(token && { authorization: `Bearer ${token}` }) };
+      const request = { method: "POST", headers, body: JSON.stringify(body), signal };
+      const reply = await fetch(`${STEADFAST_SERVER}/v1/leases${path}`, request);
       [status, answer] = [reply.status, await reply.json()];
-    } catch {
-      if (signal?.aborted) return {};
-    }
+    } catch { if (signal?.aborted) return {}; }
     if (status < 300 || status === 409) return answer; // 409: the lease was over, and another has the job
     if (status < 500 && ![408, 429].includes(status)) throw new Error(JSON.stringify(answer));
     await pause(answer, signal);

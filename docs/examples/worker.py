@@ -3,8 +3,9 @@ On SIGTERM or Ctrl-C it takes no more, and ends when what it runs has ended."""
 import http.client, json, os, random, signal, socket, sys, threading, time, urllib.parse
 
 SERVER = urllib.parse.urlsplit(os.environ.get("STEADFAST_SERVER", "http://127.0.0.1:8080")).netloc
-LEASE_MS = int(os.environ.get("LEASE_MS", "30000"))
-NAME = f"{socket.gethostname()}:{os.getpid()}"
+HEADERS = {"Content-Type": "application/json"}
+if token := os.environ.get("STEADFAST_TOKEN"): HEADERS["Authorization"] = f"Bearer {token}"
+NAME, LEASE_MS = f"{socket.gethostname()}:{os.getpid()}", int(os.environ.get("LEASE_MS", "30000"))
 ORDER = {"worker": NAME, "queues": sys.argv[1:], "wait_ms": 20000, "lease_ms": LEASE_MS}
 stopping, held = threading.Event(), {}  # lease -> set when its job is to stop
 
@@ -19,9 +20,8 @@ def call(path, body):
     while True:
         connection = http.client.HTTPConnection(SERVER, timeout=60)
         try:
-            connection.request("POST", "/v1/leases" + path, json.dumps(body), {"Content-Type": "application/json"})
-            reply = connection.getresponse()
-            status, answer = reply.status, json.load(reply)
+            connection.request("POST", "/v1/leases" + path, json.dumps(body), HEADERS)
+            status, answer = (reply := connection.getresponse()).status, json.load(reply)
         except (OSError, ValueError, http.client.HTTPException):
             status, answer = 503, {"retry_after_ms": random.randint(100, 500)}
         if status < 300 or status == 409:  # 409: the lease was over, and another has the job

@@ -71,6 +71,11 @@ pub const SETTINGS: &[Setting] = &[
         slot: |s| Slot::Address(&mut s.listen),
     },
     Setting {
+        key: "admin_listen",
+        help: "Where probes, metrics, pauses and the drain are served without tokens; unset: all at one address",
+        slot: |s| Slot::OptionalAddress(&mut s.admin_listen),
+    },
+    Setting {
         key: "store",
         help: "Where jobs live: sqlite://PATH, postgres://..., or memory: (nothing survives the process)",
         slot: |s| Slot::Store(&mut s.store),

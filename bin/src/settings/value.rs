@@ -48,6 +48,7 @@ pub(super) enum Slot<'a> {
     Time(&'a mut dyn Holds<Duration>, RangeInclusive<Duration>),
     Switch(&'a mut bool),
     Address(&'a mut SocketAddr),
+    OptionalAddress(&'a mut Option<SocketAddr>),
     Store(&'a mut StoreUrl),
     Postgres(&'a mut Option<PostgresUrl>),
     File(&'a mut Option<PathBuf>),
@@ -107,6 +108,7 @@ impl Slot<'_> {
             Self::Time(place, range) => place.put(within(parse_time(text)?, range)?),
             Self::Switch(place) => **place = text.parse().ok()?,
             Self::Address(place) => **place = text.parse().ok()?,
+            Self::OptionalAddress(place) => **place = Some(text.parse().ok()?),
             Self::Store(place) => **place = parse_store(text)?,
             Self::Postgres(place) => **place = Some(text.parse().ok()?),
             Self::File(place) => **place = Some(parse_file(text)?),
@@ -144,6 +146,7 @@ impl Slot<'_> {
             Self::Time(place, _) => place.get().map(show_time),
             Self::Switch(place) => Some(place.to_string()),
             Self::Address(place) => Some(place.to_string()),
+            Self::OptionalAddress(place) => place.map(|address| address.to_string()),
             Self::Store(place) => Some(place.to_string()),
             Self::Postgres(place) => place.as_ref().map(PostgresUrl::to_string),
             Self::File(place) => place.as_ref().map(|path| path.display().to_string()),
@@ -178,7 +181,7 @@ impl Slot<'_> {
                 show_time(*range.end())
             ),
             Self::Switch(_) => "true or false".to_owned(),
-            Self::Address(_) => {
+            Self::Address(_) | Self::OptionalAddress(_) => {
                 "an IP address and a port, such as 127.0.0.1:8080 or [::]:8080; port 0 picks a free one"
                     .to_owned()
             }

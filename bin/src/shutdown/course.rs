@@ -1,7 +1,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use steadfast_api::{App, Connections};
+use steadfast_api::{App, ConnectionReport, Connections};
 use steadfast_lifecycle::{
     Budget, Deadlines, HookEnd, HookList, HookReport, LastResort, Ledger, Phase, PhaseSender, StepTimer,
     Tasks, last_word,
@@ -142,15 +142,26 @@ impl Course {
 
     /// Closes the connections within half of the time that is left: clients that are stuck must leave the
     /// hooks and the background tasks theirs.
-    pub(super) async fn close_connections(&self, connections: Connections, deadlines: Deadlines) {
+    pub(super) async fn close_connections(
+        &self,
+        connections: Connections,
+        admin: Option<Connections>,
+        deadlines: Deadlines,
+    ) {
         let now = Instant::now();
         let deadline = now + deadlines.closing.saturating_duration_since(now) / 2;
-        if connections.open_count() > 0 {
+        if connections.open_count() + admin.as_ref().map_or(0, Connections::open_count) > 0 {
             sleep_until(deadline.min(now + LAST_ANSWERS)).await;
         }
-        let report = connections.close(deadline).await;
-        self.ledger.count("connections_closed", report.closed as u64);
-        self.ledger.count("connections_cut", report.cut as u64);
+        let close_admin = async {
+            match admin {
+                Some(admin) => admin.close(deadline).await,
+                None => ConnectionReport::default(),
+            }
+        };
+        let (report, of_admin) = tokio::join!(connections.close(deadline), close_admin);
+        self.ledger.count("connections_closed", (report.closed + of_admin.closed) as u64);
+        self.ledger.count("connections_cut", (report.cut + of_admin.cut) as u64);
     }
 
     /// Joins tracked tasks within the background's share of the time.

@@ -14,5 +14,6 @@ mod repeating;
 mod steering;
 mod submitting;
 mod terminal;
+mod tokens;
 mod usage;
 mod watching;

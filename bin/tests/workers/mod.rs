@@ -27,11 +27,12 @@ pub(crate) struct GivenWorker {
     language: Language,
     places: usize,
     lease_ms: u64,
+    token: Option<&'static str>,
 }
 
 impl GivenWorker {
     pub(crate) fn new(language: Language) -> Self {
-        Self { language, places: 4, lease_ms: 30_000 }
+        Self { language, places: 4, lease_ms: 30_000, token: None }
     }
 
     /// Jobs at once.
@@ -44,6 +45,11 @@ impl GivenWorker {
         Self { lease_ms, ..self }
     }
 
+    /// What it says who it is with.
+    pub(crate) fn token(self, token: &'static str) -> Self {
+        Self { token: Some(token), ..self }
+    }
+
     /// Starts it for the server at this address.
     pub(crate) fn start(&self, server: &str) -> Process {
         let (program, script) = match self.language {
@@ -54,6 +60,7 @@ impl GivenWorker {
         command.arg(examples().join(script)).arg("default");
         command.env("STEADFAST_SERVER", server);
         command.env("LEASE_MS", self.lease_ms.to_string()).env("PLACES", self.places.to_string());
+        command.envs(self.token.map(|token| ("STEADFAST_TOKEN", token)));
         Process::start(command)
     }
 }

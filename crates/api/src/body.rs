@@ -5,14 +5,14 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, Version};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use steadfast_lifecycle::Phase;
 use steadfast_wire::ErrorCode;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::app::App;
 use crate::problem::{Refused, Repeat};
@@ -32,6 +32,9 @@ const HURRY: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A body of a refused request that is longer is not read over: the connection closes instead.
 const UNREAD_BYTES_MAX: u64 = 16 * 1024;
+
+/// How long a body that nobody reads is waited for, where it is.
+const PASSED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a job's body may have beyond its payload: all other members at their limits, escaped, with room.
 pub const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
@@ -100,6 +103,21 @@ impl Refused {
             }
             _ => self.and_close(),
         }
+    }
+}
+
+/// Throws away the body of a request that is refused without a look at it. A short one over HTTP/2 is let come first:
+/// it is on its way, and the reset of a stream that is not whole makes some clients forget its answer. Of any other
+/// nothing is read, and the connection closes. Returns whether it goes on.
+pub(crate) async fn pass_over(version: Version, body: Body) -> bool {
+    match body.size_hint().upper() {
+        Some(0) => true,
+        Some(..=UNREAD_BYTES_MAX) if version == Version::HTTP_2 => {
+            let mut body = body;
+            let passed = async { while let Some(Ok(_)) = body.frame().await {} };
+            timeout(PASSED_WITHIN, passed).await.is_ok()
+        }
+        _ => false,
     }
 }
 

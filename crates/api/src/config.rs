@@ -13,6 +13,8 @@ pub struct Config {
     /// Connections at once. [`RESERVED_CONNECTIONS`](crate::RESERVED_CONNECTIONS) more are accepted for
     /// health, metrics and control alone.
     pub connections_max: usize,
+    /// Whether there is an admin listener: then metrics are served there, and only there.
+    pub has_admin_listener: bool,
     /// How long a request's head may take from the connection's first byte or from the answer before; also
     /// how long an idle connection is kept.
     pub header_timeout: Duration,
@@ -36,6 +38,7 @@ impl Default for Config {
             requests_max: 1024,
             held_max: 10_000,
             connections_max: 10_000,
+            has_admin_listener: false,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(30),

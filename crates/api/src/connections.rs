@@ -43,11 +43,12 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::app::App;
-use crate::routes::router;
+use crate::routes::{admin_router, router};
 use connection::{Protocols, serve};
 use goodbye::{GOODBYES_MAX, say_goodbye};
 pub use listener::Listener;
 use listener::let_no_handshake_begin;
+pub(crate) use peer::Entrance;
 pub use peer::Peer;
 use stream::Stream;
 pub use tls::{Tls, TlsError, TlsPart, TlsPem};
@@ -59,6 +60,9 @@ pub const RESERVED_CONNECTIONS: usize = 128;
 
 /// Connections that may be open beyond `connections_max`: the reserved ones, and those that only say goodbye.
 pub const EXTRA_CONNECTIONS: usize = RESERVED_CONNECTIONS + GOODBYES_MAX;
+
+/// Connections at once of the admin listener, beside those of the other, and with as many extra ones.
+pub const ADMIN_CONNECTIONS_MAX: usize = 64;
 
 /// How long to leave the kernel alone when it has no file descriptor or memory for one more connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -102,6 +106,7 @@ enum Stage {
 /// What every connection's task uses.
 struct Shared {
     app: Arc<App>,
+    entrance: Entrance,
     router: Router,
     /// Unless the connections are plain.
     tls: Option<Arc<Tls>>,
@@ -121,13 +126,31 @@ impl Connections {
     /// Serves `app` on `listener` until [`close`](Self::close), under `tls` if there is one. Must be called on a Tokio
     /// runtime.
     pub fn serve(listener: Listener, app: Arc<App>, tls: Option<Arc<Tls>>) -> Self {
+        let connections = Self::begin(listener, app, tls, Entrance::Main);
+        let shared = &connections.shared;
+        shared.tasks.spawn("refusal summary", summarize_refusals(Arc::clone(shared)));
+        connections
+    }
+
+    /// The same for those who run the server: probes, metrics, the drain, pauses, all without a token, and without TLS.
+    /// What happens on the other listener takes no place from it.
+    pub fn serve_admin(listener: Listener, app: Arc<App>) -> Self {
+        Self::begin(listener, app, None, Entrance::Admin)
+    }
+
+    fn begin(listener: Listener, app: Arc<App>, tls: Option<Arc<Tls>>, entrance: Entrance) -> Self {
+        let (router, connections_max) = match entrance {
+            Entrance::Main => (router(Arc::clone(&app)), app.config.connections_max),
+            Entrance::Admin => (admin_router(Arc::clone(&app)), ADMIN_CONNECTIONS_MAX),
+        };
         let tasks = Tasks::new();
         let (stage, _) = watch::channel(Stage::Serving);
         let shared = Arc::new(Shared {
-            router: router(Arc::clone(&app)),
+            entrance,
+            router,
             tls,
             protocols: Protocols::new(&app.config, tasks.clone(), stage.subscribe()),
-            places: Arc::new(Semaphore::new(app.config.connections_max + RESERVED_CONNECTIONS)),
+            places: Arc::new(Semaphore::new(connections_max + RESERVED_CONNECTIONS)),
             goodbyes: Semaphore::new(GOODBYES_MAX),
             open: AtomicUsize::new(0),
             closed: AtomicUsize::new(0),
@@ -136,7 +159,6 @@ impl Connections {
             tasks,
         });
         let address = listener.local_addr();
-        shared.tasks.spawn("refusal summary", summarize_refusals(Arc::clone(&shared)));
         let accepting = {
             let accept = accept(listener, Arc::clone(&shared));
             shared.tasks.spawn_essential("accept loop", &shared.app.drain, accept)
@@ -203,7 +225,7 @@ impl Shared {
     fn open(self: &Arc<Self>, stream: TcpStream, address: SocketAddr, place: Option<OwnedSemaphorePermit>) {
         let reserved = place.is_none() || self.places.available_permits() < RESERVED_CONNECTIONS;
         let mut open = Open::new(Arc::clone(self), place);
-        let peer = Peer::new(address, reserved);
+        let peer = Peer::new(address, self.entrance, reserved);
         self.tasks.spawn("connection", async move {
             let Some(stream) = serve(&open.shared, stream, peer).await else { return };
             open.say_goodbye(stream).await;

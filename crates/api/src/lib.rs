@@ -57,8 +57,8 @@ pub use app::{App, Services};
 pub use body::ENVELOPE_BYTES_MAX;
 pub use config::Config;
 pub use connections::{
-    ConnectionReport, Connections, EXTRA_CONNECTIONS, Listener, Peer, RESERVED_CONNECTIONS, Tls, TlsError,
-    TlsPart, TlsPem,
+    ADMIN_CONNECTIONS_MAX, ConnectionReport, Connections, EXTRA_CONNECTIONS, Listener, Peer,
+    RESERVED_CONNECTIONS, Tls, TlsError, TlsPart, TlsPem,
 };
 pub use openapi::openapi_document;
 pub use routes::router;

@@ -22,7 +22,7 @@ use crate::problem::Refused;
 /// Heartbeats, settlements, cancels, pauses and resumes worked on at once. Those that wait are bounded by the
 /// connections and by the memory of bodies.
 const CONTROL_REQUESTS_MAX: usize = 1_024;
-/// Readiness probes and metrics scrapes at once: both ask the store.
+/// Readiness probes and metrics scrapes at once, and as many on the admin listener: both ask the store.
 const PROBES_MAX: usize = 64;
 
 /// The places of each class of requests. One limit for all would let a flood of submits keep out what
@@ -31,6 +31,8 @@ pub(crate) struct Limits {
     work: Arc<Semaphore>,
     control: Arc<Semaphore>,
     probes: Arc<Semaphore>,
+    /// The same of the admin listener, which a flood of the other must not keep from answering.
+    admin_probes: Arc<Semaphore>,
     /// How long a place may be waited for.
     patience: Duration,
 }
@@ -57,6 +59,7 @@ impl Limits {
             work: Arc::new(Semaphore::new(config.requests_max)),
             control: Arc::new(Semaphore::new(CONTROL_REQUESTS_MAX)),
             probes: Arc::new(Semaphore::new(PROBES_MAX)),
+            admin_probes: Arc::new(Semaphore::new(PROBES_MAX)),
             patience: config.request_timeout,
         }
     }
@@ -120,8 +123,12 @@ impl FromRequestParts<Arc<App>> for ControlPlace {
 impl FromRequestParts<Arc<App>> for ProbePlace {
     type Rejection = Refused;
 
-    async fn from_request_parts(_: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
-        match take(&app.limits.probes) {
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Refused> {
+        let places = match parts.extensions.get::<Peer>().is_some_and(Peer::is_admin) {
+            true => &app.limits.admin_probes,
+            false => &app.limits.probes,
+        };
+        match take(places) {
             Some(permit) => Ok(Self { _permit: permit }),
             None => Err(Refused::overloaded("probes in work")),
         }
@@ -154,7 +161,34 @@ impl Held {
 mod tests {
     use futures_util::FutureExt;
 
+    use axum::extract::Request;
+    use steadfast_lifecycle::{drain_channel, phases};
+
     use super::*;
+    use crate::access::Access;
+    use crate::connections::Entrance;
+
+    async fn probe(app: &Arc<App>, entrance: Entrance) -> Result<ProbePlace, Refused> {
+        let mut request = Request::new(axum::body::Body::empty());
+        request.extensions_mut().insert(Peer::new(([192, 0, 2, 1], 7).into(), entrance, false));
+        ProbePlace::from_request_parts(&mut request.into_parts().0, app).await
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_probes_leaves_the_admin_listeners_alone() {
+        let (phases, drain) = (phases().1, drain_channel().0);
+        let registry = prometheus::Registry::new();
+        let app = App::new(Config::default(), Access::default(), phases, drain, registry).unwrap();
+        for entrance in [Entrance::Main, Entrance::Admin] {
+            let mut places = Vec::new();
+            for _ in 0..PROBES_MAX {
+                places.push(probe(&app, entrance).await.unwrap());
+            }
+            assert!(probe(&app, entrance).await.is_err());
+            let other = if entrance == Entrance::Main { Entrance::Admin } else { Entrance::Main };
+            assert!(probe(&app, other).await.is_ok());
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn control_waits_for_a_place_but_not_for_ever() {

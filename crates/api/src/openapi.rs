@@ -32,6 +32,9 @@ in `Retry-After`, and more exactly in `retry_after_ms`, when to come back. Answe
 requests an unknown member is an error. Lengths of texts are counted in bytes of UTF-8, where the schemas can only count \
 characters.
 
+A server with a token file answers whoever sends `Authorization: Bearer TOKEN` with a token that has the operation's \
+scope, and else 401 or 403; probes and documents it answers to all.
+
 Wherever GET is answered, HEAD is too. A `traceparent` header (W3C Trace Context) names the trace of a request. Changes \
 that a web page of another origin asks for, by `Sec-Fetch-Site` or `Origin`, are refused.";
 

@@ -38,6 +38,10 @@ pub(crate) async fn home(State(app): State<Arc<App>>) -> Html<String> {
         // Writing into a String cannot fail.
         let _ = writeln!(problems, "<li><a href=\"/problems/{name}\"><code>{name}</code></a></li>");
     }
+    let metrics = match app.config.has_admin_listener {
+        true => "",
+        false => "<li><a href=\"/metrics\">Metrics</a></li>\n",
+    };
     page(
         "Steadfast",
         &format!(
@@ -45,7 +49,7 @@ pub(crate) async fn home(State(app): State<Arc<App>>) -> Html<String> {
              <li><a href=\"/v1/jobs\">Jobs</a></li>\n\
              <li><a href=\"/v1/queues\">Queues</a></li>\n\
              <li><a href=\"/healthz\">Health</a>, <a href=\"/readyz\">readiness</a></li>\n\
-             <li><a href=\"/metrics\">Metrics</a></li>\n\
+             {metrics}\
              <li><a href=\"/openapi.json\">OpenAPI document</a></li>\n</ul>\n\
              <p>What an error's code means:</p>\n<ul>\n{problems}</ul>",
             env!("CARGO_PKG_VERSION"),

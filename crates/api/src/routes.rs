@@ -20,13 +20,25 @@ use crate::{
 /// The server's whole outside as a service. Requests come with a [`Peer`](crate::Peer) extension when
 /// [`Connections`](crate::Connections) accepted them.
 pub fn router(app: Arc<App>) -> Router {
+    match app.config.has_admin_listener {
+        true => served(everybodys(), app),
+        false => served(routes(), app),
+    }
+}
+
+/// What the admin listener serves.
+pub(crate) fn admin_router(app: Arc<App>) -> Router {
+    served(admins(), app)
+}
+
+fn served(routes: Described, app: Arc<App>) -> Router {
     let layers = ServiceBuilder::new()
         // Trace id, counts, log line, panics, and the completion of problem documents.
         .layer(Observe(Arc::clone(&app)))
         // No changes and no WebSockets on behalf of foreign web pages.
         .layer(SameOrigin);
 
-    routes()
+    routes
         .into_router()
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
@@ -36,6 +48,15 @@ pub fn router(app: Arc<App>) -> Router {
 
 /// Every route: its path, what it needs of its caller, what answers it, and what describes it in the OpenAPI document.
 pub(crate) fn routes() -> Described {
+    everybodys().merge(figures())
+}
+
+/// For those who run the server. Whoever reaches the admin listener needs no token (`access/guard.rs`).
+fn admins() -> Described {
+    steering().merge(probes()).merge(figures()).merge(documents())
+}
+
+fn everybodys() -> Described {
     // Submits and reads. Each takes a `WorkPlace`; here and below, what is over a class's places is refused at
     // once (`limits.rs`).
     let work = Described::default()
@@ -59,23 +80,38 @@ pub(crate) fn routes() -> Described {
         .post("/v1/leases/{lease}/heartbeat", Needs::Work, leases::heartbeat, about::leases::heartbeat)
         .post("/v1/leases/{lease}/complete", Needs::Work, leases::complete, about::leases::complete)
         .post("/v1/leases/{lease}/fail", Needs::Work, leases::fail, about::leases::fail)
-        .post("/v1/leases/{lease}/release", Needs::Work, leases::release, about::leases::release)
+        .post("/v1/leases/{lease}/release", Needs::Work, leases::release, about::leases::release);
+
+    work.merge(control).merge(steering()).merge(probes()).merge(documents())
+}
+
+/// A `ControlPlace`, too, but for the drain, which is never refused for load.
+fn steering() -> Described {
+    Described::default()
         .post("/v1/queues/{name}/pause", Needs::Admin, queues::pause, about::queues::pause)
-        .post("/v1/queues/{name}/resume", Needs::Admin, queues::resume, about::queues::resume);
-    // What only looks, and asks the store: a `ProbePlace`.
-    let probes = Described::default()
+        .post("/v1/queues/{name}/resume", Needs::Admin, queues::resume, about::queues::resume)
+        .post("/v1/drain", Needs::AdminOrLocal, drain::drain, about::server::drain)
+}
+
+/// Readiness asks the store, and takes a `ProbePlace`. That the server lives is said whatever the load.
+fn probes() -> Described {
+    Described::default()
         .get("/readyz", Needs::Nothing, health::ready, about::server::ready)
-        .get("/metrics", Needs::Read, metrics::metrics, about::server::metrics);
-    // These touch nothing that could be overloaded, and are never refused for load.
-    let free = Described::default()
         .get("/livez", Needs::Nothing, health::live, about::server::live)
         .get("/healthz", Needs::Nothing, health::live, about::server::health)
-        .post("/v1/drain", Needs::AdminOrLocal, drain::drain, about::server::drain)
+}
+
+/// A `ProbePlace`.
+fn figures() -> Described {
+    Described::default().get("/metrics", Needs::Read, metrics::metrics, about::server::metrics)
+}
+
+/// These touch nothing that could be overloaded, and are never refused for load.
+fn documents() -> Described {
+    Described::default()
         .get("/openapi.json", Needs::Nothing, openapi::serve, about::documents::openapi)
         .get("/problems/{code}", Needs::Nothing, pages::problem, about::documents::problem)
-        .get("/", Needs::Nothing, pages::home, about::documents::home);
-
-    work.merge(control).merge(probes).merge(free)
+        .get("/", Needs::Nothing, pages::home, about::documents::home)
 }
 
 async fn not_found() -> Refused {

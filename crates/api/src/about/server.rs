@@ -39,8 +39,9 @@ pub(crate) fn metrics(_: &mut Schemas) -> Operation {
         json!({ "type": "string" }),
     );
     Operation::new(Tag::Server, "metrics", "Figures for Prometheus")
+        .description("Where there is an admin listener, only that one has them.")
         .answer(text)
-        .refuses(&[ErrorCode::Overloaded])
+        .refuses(&[ErrorCode::Overloaded, ErrorCode::NotFound])
 }
 
 /// `POST /v1/drain`.

@@ -1,4 +1,5 @@
-use std::future::{Ready, ready};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::extract::Request;
@@ -6,20 +7,20 @@ use axum::handler::Handler;
 use axum::response::{IntoResponse, Response};
 use futures_util::future::Either;
 use http::{Extensions, HeaderMap};
-use hyper::body::Body as _;
 use steadfast_domain::Tenant;
 use steadfast_wire::ErrorCode;
 
 use super::bearer::Presented;
 use super::{Known, Scope};
 use crate::app::App;
+use crate::body::pass_over;
 use crate::connections::Peer;
 use crate::problem::Refused;
 
 /// Headers that a proxy adds: behind one on this machine, everybody would be a peer on this machine.
 const FORWARDED: [&str; 3] = ["forwarded", "x-forwarded-for", "via"];
 
-/// What a route asks of whoever calls it, where the server has tokens at all.
+/// What a route asks of whoever calls it, where the server has tokens at all. On the admin listener it asks nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Needs {
     /// Nothing: it is for everybody.
@@ -49,7 +50,7 @@ where
     H: Handler<T, Arc<App>>,
     T: 'static,
 {
-    type Future = Either<H::Future, Ready<Response>>;
+    type Future = Either<H::Future, Pin<Box<dyn Future<Output = Response> + Send>>>;
 
     fn call(self, mut request: Request, app: Arc<App>) -> Self::Future {
         match self.needs.check(&app, &request) {
@@ -58,11 +59,11 @@ where
                 request.extensions_mut().insert(known);
                 Either::Left(self.handler.call(request, app))
             }
-            Err(refused) => {
-                let has_body = request.body().size_hint().upper() != Some(0);
-                let refused = if has_body { refused.and_close() } else { refused };
-                Either::Right(ready(refused.into_response()))
-            }
+            Err(refused) => Either::Right(Box::pin(async move {
+                let goes_on = pass_over(request.version(), request.into_body()).await;
+                let refused = if goes_on { refused } else { refused.and_close() };
+                refused.into_response()
+            })),
         }
     }
 }
@@ -82,12 +83,16 @@ impl Needs {
     /// Whose request it is, where that matters, or why it is refused.
     fn check(self, app: &App, request: &Request) -> Result<Option<Arc<Known>>, Refused> {
         let Some(scope) = self.scope() else { return Ok(None) };
+        if request.extensions().get::<Peer>().is_some_and(Peer::is_admin) {
+            return Ok(None);
+        }
         if self == Self::AdminOrLocal {
             if is_local(request) {
                 return Ok(None);
             }
             if app.access.is_open() {
-                let detail = "a drain can only be asked for from the machine the server runs on";
+                let detail = "without tokens, a drain can only be asked for from the machine the server runs on, or \
+                              by its admin listener";
                 return Err(Refused::new(ErrorCode::Forbidden, detail));
             }
         }

@@ -16,7 +16,17 @@ use super::socket::SocketWatch;
 pub struct Peer {
     address: SocketAddr,
     reserved: bool,
+    entrance: Entrance,
     connection: Arc<Seen>,
+}
+
+/// Where a connection came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entrance {
+    /// The listener for everybody.
+    Main,
+    /// The one for those who run the server.
+    Admin,
 }
 
 /// What was seen on a connection so far.
@@ -33,8 +43,8 @@ struct Seen {
 pub(super) type Upgraded = Pin<Box<dyn Future<Output = bool> + Send>>;
 
 impl Peer {
-    pub(super) fn new(address: SocketAddr, reserved: bool) -> Self {
-        Self { address, reserved, connection: Arc::default() }
+    pub(crate) fn new(address: SocketAddr, entrance: Entrance, reserved: bool) -> Self {
+        Self { address, reserved, entrance, connection: Arc::default() }
     }
 
     /// Its socket, from now on.
@@ -56,6 +66,11 @@ impl Peer {
     /// Whether it is on this machine.
     pub fn is_loopback(&self) -> bool {
         self.address.ip().to_canonical().is_loopback()
+    }
+
+    /// Whether it came by the admin listener.
+    pub(crate) fn is_admin(&self) -> bool {
+        self.entrance == Entrance::Admin
     }
 
     /// Whether the connection is one of those kept for health, metrics, control and the drain.

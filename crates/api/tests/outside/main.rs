@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod admin;
 mod all_events;
 mod bad_input;
 mod closing;
