@@ -8,10 +8,15 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, 
 pub const OTHER: &str = "other";
 
 /// Upper bounds in seconds for what takes from a fraction of a millisecond to a minute.
-const SECONDS: [f64; 14] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
+const SECONDS: [f64; 15] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
 /// The bounds above those for jobs, which may wait and run for hours.
 const LONG_SECONDS: [f64; 4] = [300.0, 900.0, 3_600.0, 14_400.0];
+/// The bounds for commits: a sync that costs next to nothing, to a disk or a database that hangs.
+const COMMIT_SECONDS: [f64; 17] = [
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0,
+];
 
 /// What admission counts. Clones share their counts.
 #[derive(Debug, Clone)]
@@ -109,7 +114,7 @@ impl StoreMetrics {
                 registry,
                 "steadfast_store_commit_seconds",
                 "Time a commit takes, its sync included.",
-                prometheus::exponential_buckets(0.000_05, 2.5, 14)?,
+                COMMIT_SECONDS.to_vec(),
             )?,
             batch_jobs: histogram(
                 registry,
