@@ -175,7 +175,7 @@ async fn export(spans: Option<spans::Export>, metrics: Option<metrics::Export>, 
     tokio::select! {
         biased;
         () = all => {}
-        () = finish.overdue() => if finish.is_asked() {
+        () = finish.overdue() => if finish.deadline().is_some() {
             let spans = spans.map_or(0, |spans| spans.queue.len());
             tracing::warn!(spans, "the collector did not take the last of the telemetry in time");
         }
@@ -183,8 +183,13 @@ async fn export(spans: Option<spans::Export>, metrics: Option<metrics::Export>, 
 }
 
 impl Finish {
+    /// Whether the end is asked for, or whoever could ask is gone.
     fn is_asked(&self) -> bool {
-        self.0.borrow().is_some()
+        self.deadline().is_some() || self.0.has_changed().is_err()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        *self.0.borrow()
     }
 
     /// Waits until the end is asked for; until when it may take.

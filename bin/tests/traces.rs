@@ -2,15 +2,17 @@
 #![allow(clippy::expect_used, reason = "a panic is how a test fails")]
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use steadfast_testkit::collector::{Collector, Manner, Span};
-use steadfast_testkit::eventually;
 use steadfast_testkit::gate::Gate;
 use steadfast_testkit::harness::{Given, Server, Signal, given_server};
 use steadfast_testkit::history::until_all_ended;
 use steadfast_testkit::raw::{RawAnswer, RawConnection};
+use steadfast_testkit::{PATIENCE, eventually};
+use tempfile::TempDir;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CLIENTS_SPAN: &str = "b7ad6b7169203331";
@@ -175,4 +177,15 @@ async fn a_collector_that_is_away_is_told_of_once_and_gets_everything_later() {
     }
     let names = |spans: Vec<Span>| spans.into_iter().map(|span| span.name).collect::<Vec<_>>();
     assert!(names(collector.spans()).contains(&"POST /v1/jobs".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_does_not_start_waits_for_no_collector() {
+    let collector = Collector::start().await;
+    collector.behave(Manner::Hangs);
+    let dir = TempDir::new().expect("a directory");
+    fs::write(dir.path().join("steadfast.db"), "not a database").expect("a file");
+    let mut process = given_exporting_server(&collector).launch(dir.path());
+    let exit = process.exit_within(PATIENCE).await.expect("an end").expect_code(1);
+    assert!(!exit.stderr.text().contains("collector"), "{}", exit.output());
 }
