@@ -218,8 +218,7 @@ impl Server {
         let (access, token_file) = wiring::access(token_file);
         let app = App::new(config, access, phases.clone(), drain.clone(), registry.clone())?;
         let (tls, tls_files) = wiring::tls(tls_files);
-        let listener = listen(&settings, sockets, tls.is_some()).await?;
-        let admin_listener = listen_for_admins(&settings).await?;
+        let (listener, admin_listener) = listen_to_all(&settings, sockets, tls.is_some()).await?;
         let connections = Connections::serve(listener, Arc::clone(&app), tls);
         let admin = admin_listener.map(|listener| Connections::serve_admin(listener, Arc::clone(&app)));
 
@@ -282,28 +281,38 @@ fn register_build_info(registry: &Registry) -> Result<(), prometheus::Error> {
     registry.register(Box::new(info))
 }
 
-/// Listens where the settings say, unless a socket was handed over, and says where: with port 0 only the log knows.
-async fn listen(settings: &Settings, sockets: InheritedSockets, tls: bool) -> Result<Listener, StartError> {
-    let failed = |reason| StartError::Listen { flag: "--listen", address: settings.listen, reason };
-    let inherited = sockets.api.is_some();
-    let listener = match sockets.api {
+/// Listens on the socket that was handed over, or else where the settings say.
+async fn listen(
+    flag: &'static str,
+    address: SocketAddr,
+    inherited: Option<InheritedSocket>,
+) -> Result<Listener, StartError> {
+    let failed = |reason| StartError::Listen { flag, address, reason };
+    Ok(match inherited {
         Some(InheritedSocket { socket, .. }) => {
             let socket = socket.try_clone().and_then(TcpListener::from_std);
             Listener::Inherited(socket.map_err(failed)?)
         }
-        None => Listener::Bound(TcpListener::bind(settings.listen).await.map_err(failed)?),
-    };
-    tracing::info!(address = %listener.local_addr().map_err(failed)?, inherited, tls, "listening");
-    Ok(listener)
+        None => Listener::Bound(TcpListener::bind(address).await.map_err(failed)?),
+    })
 }
 
-/// Listens for those who run the server, if the settings say where.
-async fn listen_for_admins(settings: &Settings) -> Result<Option<Listener>, StartError> {
-    let Some(address) = settings.admin_listen else { return Ok(None) };
-    let failed = |reason| StartError::Listen { flag: "--admin-listen", address, reason };
-    let listener = Listener::Bound(TcpListener::bind(address).await.map_err(failed)?);
-    tracing::info!(address = %listener.local_addr().map_err(failed)?, "admin listener open");
-    Ok(Some(listener))
+/// The listener for clients, and the one for those who run the server, if there is to be one. With port 0 only the log
+/// knows where they are.
+async fn listen_to_all(
+    settings: &Settings,
+    sockets: InheritedSockets,
+    tls: bool,
+) -> Result<(Listener, Option<Listener>), StartError> {
+    let unknown = |error| StartError::System("see where it listens", error);
+    let inherited = sockets.api.is_some();
+    let listener = listen("--listen", settings.listen, sockets.api).await?;
+    tracing::info!(address = %listener.local_addr().map_err(unknown)?, inherited, tls, "listening");
+    let Some(address) = settings.admin_listen else { return Ok((listener, None)) };
+    let inherited = sockets.admin.is_some();
+    let admin = listen("--admin-listen", address, sockets.admin).await?;
+    tracing::info!(address = %admin.local_addr().map_err(unknown)?, inherited, "admin listener open");
+    Ok((listener, Some(admin)))
 }
 
 /// Begins to open the program's `own` store, or else the one that the settings name.

@@ -243,11 +243,14 @@ impl Loaded {
     /// # Errors
     /// When the settings do not allow what can be reached through them.
     pub fn with_sockets(mut self, sockets: InheritedSockets) -> Result<Self, SettingsError> {
+        // What clients may do depends on who can be one.
         if let Some(inherited) = &sockets.api {
-            // What clients may do depends on who can be one.
             self.settings.listen = inherited.address;
-            self.settings.check_exposure(|_| "the socket that was handed over".to_owned())?;
         }
+        if let Some(inherited) = &sockets.admin {
+            self.settings.admin_listen = Some(inherited.address);
+        }
+        self.settings.check_exposure(|_| "a socket that was handed over".to_owned())?;
         Ok(Self { sockets, ..self })
     }
 

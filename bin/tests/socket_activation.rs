@@ -13,10 +13,11 @@ use std::time::Duration;
 use serde_json::json;
 use steadfast_domain::JobState;
 use steadfast_testkit::gate::Gate;
-use steadfast_testkit::harness::{Given, Server, given_server};
+use steadfast_testkit::harness::{Given, Server, Signal, given_server};
 use steadfast_testkit::history::{
     Evidence, Expected, History, Marked as _, Told, all_jobs, told_by, until_all_ended,
 };
+use steadfast_testkit::ports::{free_port, loopback};
 use steadfast_testkit::raw::{NoAnswer, RawAnswer, RawConnection};
 use steadfast_testkit::{PATIENCE, eventually};
 use tempfile::TempDir;
@@ -167,6 +168,47 @@ async fn an_inherited_socket_takes_the_place_of_the_address() {
     server.stop().await.expect_code(0);
 }
 
+/// By systemd's own program, which hands over at the first connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_socket_with_the_name_admin_is_the_admin_listeners() {
+    let [clients, admins] = [loopback(free_port()), loopback(free_port())];
+    let activate = ["systemd-socket-activate".to_owned(), "--fdname=http:admin".to_owned()];
+    let listen = [clients, admins].map(|address| format!("--listen={address}"));
+    let given = given_server(PROGRAM).under(activate.into_iter().chain(listen));
+    let dir = TempDir::new().expect("a directory");
+    let mut process = given.launch(dir.path());
+    assert_eq!(answer_to_get(clients, "/livez").await.status, 200);
+    assert_eq!(answer_to_get(admins, "/metrics").await.status, 200);
+    for event in ["listening", "admin listener open"] {
+        let events = process.stderr().events(event);
+        assert!(events.iter().all(|event| event["inherited"] == true) && events.len() == 1, "{events:?}");
+    }
+    assert_eq!(answer_to_get(clients, "/metrics").await.status, 404, "it is there for admins only");
+    process.signal(Signal::TERM);
+    process.exit_within(PATIENCE).await.expect("it ends").expect_code(0);
+}
+
+async fn answer_to_get(address: SocketAddr, path: &str) -> RawAnswer {
+    let what = "the socket listens";
+    let mut connection = eventually(what, async || RawConnection::open(address).await.ok()).await;
+    connection.get(path).await.expect("a request is sent");
+    connection.answer().await.expect("an answer")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_socket_for_clients_is_one_too_many() {
+    let listen = [loopback(free_port()), loopback(free_port())];
+    let activate = ["systemd-socket-activate".to_owned(), "--fdname=one:two".to_owned()];
+    let activate = activate.into_iter().chain(listen.map(|address| format!("--listen={address}")));
+    let given = given_server(PROGRAM).under(activate);
+    let dir = TempDir::new().expect("a directory");
+    let mut process = given.launch(dir.path());
+    let _connection =
+        eventually("the socket listens", async || RawConnection::open(listen[0]).await.ok()).await;
+    let exit = process.exit_within(PATIENCE).await.expect("it ends").expect_code(2);
+    assert!(exit.output().contains("a further one as \"two\""), "{}", exit.output());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sockets_for_another_process_are_none_of_the_servers() {
     let given = given_server(PROGRAM).env("LISTEN_FDS", "1").env("LISTEN_PID", "1");
@@ -194,7 +236,7 @@ async fn a_socket_that_others_reach_is_guarded_as_an_address_is() {
     let gate = Gate::closed().await;
     let given = given_server(PROGRAM).hand_over(socket);
     let said = refusal(&given).await;
-    assert!(said.contains("the socket that was handed over: 0.0.0.0:"), "{said}");
+    assert!(said.contains("a socket that was handed over: 0.0.0.0:"), "{said}");
     let mut server = given.env("STEADFAST_INSECURE", "true").start().await;
     let (client, history) = (server.client(), History::new());
     let job = history.submit(&client, "http", &gate.payload()).await.expect("room");

@@ -2,12 +2,18 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+/// The name of the admin listener's socket. The other one may have any.
+#[cfg(unix)]
+const ADMIN: &str = "admin";
+
 /// Listening sockets that whoever started this process has opened for it. They stay open when this process ends,
 /// so a restart refuses no connection.
 #[derive(Debug, Clone, Default)]
 pub struct InheritedSockets {
     /// In place of the address of the setting `listen`.
     pub(crate) api: Option<InheritedSocket>,
+    /// In place of the address of the setting `admin_listen`: the socket with the name `admin`.
+    pub(crate) admin: Option<InheritedSocket>,
 }
 
 /// A socket that listens, and where.
@@ -29,8 +35,11 @@ pub enum SocketsError {
         reason: io::Error,
     },
     /// There are more than the server has use for.
-    #[error("the server listens on one socket, and was handed over {0} (LISTEN_FDS)")]
-    TooMany(usize),
+    #[error(
+        "the server listens on one socket, and on one with the name \"admin\" (FileDescriptorName=); it was handed \
+         over a further one as {0:?} (LISTEN_FDS)"
+    )]
+    TooMany(String),
 }
 
 impl InheritedSockets {
@@ -41,16 +50,20 @@ impl InheritedSockets {
     /// When the server cannot listen on them.
     #[cfg(unix)]
     pub fn from_environment() -> Result<Self, SocketsError> {
-        // Read first: what follows takes out the variables beside it.
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let names = names.split(':').chain(std::iter::repeat(""));
         let mut handed_over = listenfd::ListenFd::from_env();
-        if handed_over.len() > 1 {
-            return Err(SocketsError::TooMany(handed_over.len()));
+        let mut sockets = Self::default();
+        for (index, name) in (0..handed_over.len()).zip(names) {
+            let unusable = |reason| SocketsError::Unusable { name: name.to_owned(), reason };
+            let socket = handed_over.take_tcp_listener(index).map_err(unusable)?;
+            let socket = socket.map(InheritedSocket::new).transpose().map_err(unusable)?;
+            let place = if name == ADMIN { &mut sockets.admin } else { &mut sockets.api };
+            if std::mem::replace(place, socket).is_some() {
+                return Err(SocketsError::TooMany(name.to_owned()));
+            }
         }
-        let name = names.split(':').next().unwrap_or_default();
-        let unusable = |reason| SocketsError::Unusable { name: name.to_owned(), reason };
-        let socket = handed_over.take_tcp_listener(0).map_err(unusable)?;
-        Ok(Self { api: socket.map(InheritedSocket::new).transpose().map_err(unusable)? })
+        Ok(sockets)
     }
 
     /// No supervisor hands over sockets here.
