@@ -121,24 +121,23 @@ async fn be_interrupted(a: &Client, b: &Client) {
 }
 
 pub(crate) fn echo() -> SubmitRequest {
-    SubmitRequest { kind: "echo".to_owned(), ..SubmitRequest::default() }
+    of_kind("echo")
+}
+
+pub(crate) fn of_kind(kind: &str) -> SubmitRequest {
+    SubmitRequest { kind: kind.to_owned(), ..SubmitRequest::default() }
 }
 
 /// Runs for longer than any test.
 pub(crate) fn sleep() -> SubmitRequest {
     let payload = RawJson::encode(&json!({ "ms": 600_000 })).expect("a payload");
-    SubmitRequest { kind: "sleep".to_owned(), payload: Some(payload), ..SubmitRequest::default() }
+    SubmitRequest { payload: Some(payload), ..of_kind("sleep") }
 }
 
 /// For remote workers.
 pub(crate) fn work() -> SubmitRequest {
     let retry = RetryRequest { initial_ms: Some(1), ..RetryRequest::default() };
-    SubmitRequest {
-        kind: "work".to_owned(),
-        queue: Some("pulled".to_owned()),
-        retry: Some(retry),
-        ..SubmitRequest::default()
-    }
+    SubmitRequest { queue: Some("pulled".to_owned()), retry: Some(retry), ..of_kind("work") }
 }
 
 pub(crate) async fn submit(client: &Client, job: &SubmitRequest) -> JobId {

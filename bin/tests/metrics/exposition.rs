@@ -9,7 +9,9 @@ use steadfast_testkit::eventually;
 use steadfast_testkit::gate::Gate;
 use steadfast_testkit::harness::{Server, Signal, given_server};
 use steadfast_testkit::history::{History, until_all_ended};
+use steadfast_wire::SubmitRequest;
 
+use crate::everything::{of_kind, submit};
 use crate::scrape::{Scrape, get};
 use crate::shipped;
 
@@ -111,6 +113,23 @@ async fn a_scrape_during_a_drain_says_so_and_names_what_is_documented() {
     assert_lints_clean(scrape);
     assert_eq!(series(scrape), documented(&shipped::read("docs/OPERATIONS.md")));
     draining.end().await;
+}
+
+/// In a queue that takes any kind, clients choose kinds; they make no series by that, and are counted all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_cannot_make_labels() {
+    let server = given_server(PROGRAM).settings("[queues.any]\nmode = \"pull\"\n").start().await;
+    for n in 0..20 {
+        let job = SubmitRequest { queue: Some("any".to_owned()), ..of_kind(&format!("kind-{n}")) };
+        submit(&server.client(), &job).await;
+    }
+    let scrape = Scrape::of(server.address()).await;
+    let submitted = scrape.samples().iter().filter(|sample| sample.name == "steadfast_jobs_submitted_total");
+    let kinds: Vec<&str> = submitted.map(|sample| sample.labels["kind"].as_str()).collect();
+    assert_eq!(
+        (kinds, scrape.sum("steadfast_jobs_submitted_total", &[("queue", "any")])),
+        (vec!["other"], 20)
+    );
 }
 
 /// `promtool check metrics` has nothing to say.
