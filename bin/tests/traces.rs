@@ -180,6 +180,27 @@ async fn a_collector_that_is_away_is_told_of_once_and_gets_everything_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn spans_that_no_collector_takes_are_counted() {
+    let collector = Collector::start().await;
+    collector.behave(Manner::Refuses);
+    let mut server = given_exporting_server(&collector)
+        .env("OTEL_BSP_SCHEDULE_DELAY", "1")
+        .env("OTEL_BSP_EXPORT_TIMEOUT", "1")
+        .start()
+        .await;
+    post(&server, "/v1/jobs", &json!({ "kind": "nobody-runs-this" }), true).await;
+    eventually("it is counted", async || {
+        let mut connection = RawConnection::open(server.address()).await.expect("the server accepts");
+        connection.get("/metrics").await.expect("the server reads");
+        let metrics = connection.answer().await.expect("the server answers").body;
+        let dropped = "\nsteadfast_spans_dropped_total{reason=\"not_exported\"} 1\n";
+        String::from_utf8_lossy(&metrics).contains(dropped).then_some(())
+    })
+    .await;
+    server.stop().await.expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_does_not_start_waits_for_no_collector() {
     let collector = Collector::start().await;
     collector.behave(Manner::Hangs);
