@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -19,8 +20,9 @@ name = "stand-in"
 scopes = ["read"]
 sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
 "#;
-/// Names that it knows its mounted files by.
+/// Variables whose values are other ones in a test.
 const TOKEN_FILE: &str = "STEADFAST_TOKEN_FILE";
+const ADMIN_LISTEN: &str = "STEADFAST_ADMIN_LISTEN";
 const KILL_AFTER: &str = "STEADFAST_SHUTDOWN_KILL_AFTER";
 
 /// A container, its files where a test can have them.
@@ -75,11 +77,14 @@ impl Container {
         serde_json::from_slice(&checked.stdout).unwrap()
     }
 
-    /// The server under these settings, on a free port and a store of the test's own.
+    /// The server under these settings, on free ports and a store of the test's own.
     pub(crate) async fn serve(&self) -> Server {
         let mut given = given_server(PROGRAM);
         for (name, value) in self.environment_here() {
             given = given.env(&name, value);
+        }
+        if self.environment.contains_key(ADMIN_LISTEN) {
+            given = given.flag("--admin-listen", "127.0.0.1:0");
         }
         if let Some(text) = self.config() {
             given = given.settings(text);
@@ -99,11 +104,16 @@ impl Container {
         assert_eq!(budget["graceful_cut_ms"], 0, "nothing had to be cut: {budget}");
     }
 
-    /// The port that a setting names.
+    /// The port of the address that a setting names.
+    ///
+    /// # Panics
+    /// When it cannot be reached from outside of the container.
     pub(crate) fn port(&self, setting: &str) -> u64 {
         let address = &self.checked()["settings"][setting]["value"];
-        let port = address.as_str().and_then(|address| address.rsplit(':').next()?.parse().ok());
-        port.unwrap_or_else(|| panic!("{setting} is an address: {address}"))
+        let address = address.as_str().and_then(|address| address.parse::<SocketAddr>().ok());
+        let address = address.unwrap_or_else(|| panic!("{setting} is an address"));
+        assert!(address.ip().is_unspecified(), "{setting} is reached from outside: {address}");
+        address.port().into()
     }
 
     /// The text of the settings file that the arguments name.

@@ -23,7 +23,7 @@ use rootfs::{Build, Shipped};
 use running::Running;
 
 /// Room for the program a few times over.
-const DISK: &str = "1g";
+const DISK: &str = "512m";
 /// Instructions that the tests know the meaning of.
 const KNOWN: &[&str] =
     &["CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "LABEL", "RUN", "STOPSIGNAL", "USER", "WORKDIR"];

@@ -1,7 +1,9 @@
 //! The manifests of `deploy/kubernetes`, whichever store they are for.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 use steadfast_testkit::harness::Server;
 use steadfast_testkit::raw::RawConnection;
@@ -38,10 +40,14 @@ fn replicas_are_replaced_one_by_one_and_serve_until_no_request_comes() {
     for service in sqlite.all_of("Service") {
         assert_eq!(service["spec"]["publishNotReadyAddresses"], true, "a drain hears its workers");
     }
+    for service in postgres.all_of("Service") {
+        let is_for_prometheus = service["metadata"]["name"] == "steadfast-admin";
+        assert_eq!(service["spec"]["publishNotReadyAddresses"] == true, is_for_prometheus, "{service}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_probed_is_served() {
+async fn what_is_probed_and_scraped_is_served() {
     for manifests in Manifests::all() {
         let server = manifests.container().serve().await;
         let container = manifests.written_container();
@@ -49,6 +55,15 @@ async fn what_is_probed_is_served() {
             let asked = &container[probe]["httpGet"];
             assert_answers(&server, &manifests, &asked["port"], &text(&asked["path"])).await;
         }
+        let monitor = ServiceMonitor::of(&manifests);
+        let [endpoint] = &monitor.spec.endpoints[..] else { panic!("one endpoint") };
+        let service = manifests
+            .all_of("Service")
+            .into_iter()
+            .find(|service| carries(&service["metadata"]["labels"], &monitor.spec.selector.match_labels));
+        let mut ports = items(&service.expect("a Service that is scraped")["spec"]["ports"]);
+        let port = ports.find(|port| port["name"] == endpoint.port.as_str()).expect("its port");
+        assert_answers(&server, &manifests, &port["targetPort"], &endpoint.path).await;
     }
 }
 
@@ -154,12 +169,22 @@ fn the_kustomizations_use_what_these_tests_read() {
 
 /// Asks the server for what the container is asked at this port, which must be one where it listens.
 async fn assert_answers(server: &Server, manifests: &Manifests, port: &Value, path: &str) {
-    let port = container_port(manifests, port);
-    assert_eq!(port, manifests.container().port("listen"), "somebody listens at {port}");
-    let mut connection = RawConnection::open(server.address()).await.unwrap();
+    let (container, port) = (manifests.container(), container_port(manifests, port));
+    let address = match port {
+        _ if port == container.port("listen") => server.address(),
+        _ if port == container.port("admin_listen") => admin_address(server).await,
+        _ => panic!("nobody listens at {port}"),
+    };
+    let mut connection = RawConnection::open(address).await.unwrap();
     connection.get(path).await.unwrap();
     let answer = connection.answer().await.unwrap();
     assert_eq!(answer.status, 200, "{path} at {port}");
+}
+
+/// Where the server listens for those who run it, which its log says.
+async fn admin_address(server: &Server) -> SocketAddr {
+    let opened = server.until_logged("admin listener open").await;
+    opened["address"].as_str().and_then(|address| address.parse().ok()).expect("an address")
 }
 
 /// The number of a container's port, by its name.
@@ -174,4 +199,51 @@ fn container_port(manifests: &Manifests, name: &Value) -> u64 {
 fn carries(labels: &Value, selector: &Value) -> bool {
     let selector = selector.as_object().expect("a selector");
     !selector.is_empty() && selector.iter().all(|(name, value)| labels[name] == *value)
+}
+
+/// What the Prometheus operator takes, as far as it is used here: its schema comes with no package.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ServiceMonitor {
+    #[serde(rename = "apiVersion")]
+    version: String,
+    #[serde(rename = "kind")]
+    _kind: String,
+    #[serde(rename = "metadata")]
+    _metadata: Value,
+    spec: ServiceMonitorSpec,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ServiceMonitorSpec {
+    selector: Selector,
+    endpoints: Vec<Endpoint>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Selector {
+    match_labels: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Endpoint {
+    port: String,
+    path: String,
+    interval: String,
+}
+
+impl ServiceMonitor {
+    fn of(manifests: &Manifests) -> Self {
+        let monitor: Self =
+            serde_json::from_value(manifests.the("ServiceMonitor").clone()).expect("its shape");
+        assert_eq!(monitor.version, "monitoring.coreos.com/v1");
+        for endpoint in &monitor.spec.endpoints {
+            let seconds = endpoint.interval.strip_suffix('s').and_then(|seconds| seconds.parse::<u32>().ok());
+            assert!(seconds.is_some_and(|seconds| seconds > 0), "{}", endpoint.interval);
+        }
+        monitor
+    }
 }
