@@ -5,6 +5,7 @@
 mod crowd;
 mod early_answers;
 mod http2;
+mod http2_floods;
 
 use std::time::Duration;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::response::Response;
-use http::header::CONNECTION;
+use http::header::{CONNECTION, TRANSFER_ENCODING};
 use http::{HeaderValue, Request, Version};
 use hyper::body::{Body as _, Incoming};
 use hyper::rt::Executor;
@@ -191,7 +191,7 @@ async fn go_on(
     }
 }
 
-/// What answers the connection's requests.
+/// What answers the connection's requests. A reserved connection serves once, so that the next client finds room.
 fn service(
     router: Router,
     peer: Peer,
@@ -199,13 +199,13 @@ fn service(
 ) -> impl Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static> {
     service_fn(move |mut request: Request<Incoming>| {
         let version = request.version();
+        let serves_once = peer.is_reserved() || may_hide_another(&request);
         peer.requests(version);
         request.extensions_mut().insert(peer.clone());
         let (answer, peer, unread) = (router.clone().call(request), peer.clone(), unread.clone());
         async move {
             let mut answer = answer.await?;
-            // A reserved connection serves once, so that the next client finds room.
-            if peer.is_reserved() {
+            if serves_once {
                 match version {
                     Version::HTTP_2 => peer.go_away(),
                     _ => _ = answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close")),
@@ -218,6 +218,16 @@ fn service(
             }
         }
     })
+}
+
+/// Whether something between client and server may have seen another end of this request, and so another request after
+/// it: hyper takes any codings as long as the last one is `chunked`, and not everybody does. Where a `Content-Length`
+/// contradicts them hyper itself closes (RFC 9112, section 6.3).
+fn may_hide_another(request: &Request<Incoming>) -> bool {
+    let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
+    let first_is_chunked =
+        codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    !first_is_chunked || codings.next().is_some()
 }
 
 /// What to do with a connection next.
