@@ -65,7 +65,7 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match &error {
-            Error::Unreachable { .. } | Error::Interrupted { .. } => {
+            Error::Unreachable { .. } | Error::Untrusted { .. } | Error::Interrupted { .. } => {
                 Self { code: EXIT_UNREACHABLE, said: Some(with_causes(&error)) }
             }
             Error::Refused(problem) => Self::failed(with_members(&error, problem)),
@@ -79,6 +79,7 @@ impl From<SetupError> for Failure {
         Self::usage(match &error {
             SetupError::InvalidServer(_) => format!("--server: {error}"),
             SetupError::InvalidToken => format!("STEADFAST_TOKEN: {error}"),
+            SetupError::NoAuthorities(_) => format!("SSL_CERT_FILE: {error}"),
             SetupError::Tls(_) | SetupError::Http(_) => error.to_string(),
         })
     }

@@ -204,14 +204,7 @@ impl Client {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, Error> {
-        request.send().await.map_err(|source| {
-            let server = self.server.to_string();
-            if source.is_connect() {
-                Error::Unreachable { server, source }
-            } else {
-                Error::Interrupted { server, source }
-            }
-        })
+        request.send().await.map_err(|source| Error::of_sending(self.server.to_string(), source))
     }
 
     pub(crate) fn post(&self, path: &str, body: &impl Serialize) -> Result<RequestBuilder, Error> {

@@ -1,3 +1,4 @@
+use std::io;
 use std::time::Duration;
 
 use steadfast_wire::{ErrorCode, Outcome, Problem};
@@ -17,6 +18,19 @@ pub enum Error {
         /// The server's address, as given.
         server: String,
         /// What the connection failed with.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The server's certificate is not for this address, or no authority that this client trusts has signed it: nothing
+    /// was sent.
+    #[error(
+        "the certificate of {server} is not trusted; SSL_CERT_FILE names a file of authorities to trust in place of \
+         the system's"
+    )]
+    Untrusted {
+        /// The server's address, as given.
+        server: String,
+        /// What is wrong with the certificate.
         #[source]
         source: reqwest::Error,
     },
@@ -42,6 +56,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Why a request got no answer.
+    pub(crate) fn of_sending(server: String, source: reqwest::Error) -> Self {
+        match source.is_connect() {
+            true if blames_certificate(&source) => Self::Untrusted { server, source },
+            true => Self::Unreachable { server, source },
+            false => Self::Interrupted { server, source },
+        }
+    }
+
     /// The problem's code, when the server refused with one that this version knows.
     pub fn code(&self) -> Option<ErrorCode> {
         self.problem().and_then(|problem| ErrorCode::parse(&problem.code))
@@ -53,6 +76,7 @@ impl Error {
             Self::Refused(problem) => Some(problem),
             Self::NotEncodable(_)
             | Self::Unreachable { .. }
+            | Self::Untrusted { .. }
             | Self::Interrupted { .. }
             | Self::Unexpected { .. } => None,
         }
@@ -63,7 +87,10 @@ impl Error {
         match self {
             Self::Refused(problem) => problem.retry_after_ms.map(Duration::from_millis),
             Self::Unexpected { retry_after, .. } => *retry_after,
-            Self::NotEncodable(_) | Self::Unreachable { .. } | Self::Interrupted { .. } => None,
+            Self::NotEncodable(_)
+            | Self::Unreachable { .. }
+            | Self::Untrusted { .. }
+            | Self::Interrupted { .. } => None,
         }
     }
 
@@ -71,7 +98,7 @@ impl Error {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Refused(problem) => problem.retryable,
-            Self::NotEncodable(_) => false,
+            Self::NotEncodable(_) | Self::Untrusted { .. } => false,
             // Something between here and the server may answer in its place while it restarts.
             Self::Unreachable { .. } | Self::Interrupted { .. } | Self::Unexpected { .. } => true,
         }
@@ -82,8 +109,24 @@ impl Error {
         match self {
             // Without the member the request was a read, which changes nothing.
             Self::Refused(problem) => problem.outcome.unwrap_or(Outcome::None),
-            Self::NotEncodable(_) | Self::Unreachable { .. } => Outcome::None,
+            Self::NotEncodable(_) | Self::Unreachable { .. } | Self::Untrusted { .. } => Outcome::None,
             Self::Interrupted { .. } | Self::Unexpected { .. } => Outcome::Unknown,
         }
     }
+}
+
+/// Whether the server's certificate is among the causes. An I/O error that wraps another names that one's cause as its
+/// own source and would hide it, so it is opened.
+fn blames_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
+            return true;
+        }
+        next = match error.downcast_ref().and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
+    }
+    false
 }

@@ -20,6 +20,9 @@ pub enum SetupError {
     /// The token has characters that no header can carry.
     #[error("the token is not one: it must be visible ASCII characters")]
     InvalidToken,
+    /// Nothing is there to judge the server's certificate by.
+    #[error("there are no certificates of authorities to trust: {0}")]
+    NoAuthorities(String),
     /// The TLS library refused its configuration.
     #[error("TLS could not be set up")]
     Tls(#[source] rustls::Error),
@@ -41,7 +44,7 @@ pub(crate) fn http_client(server: &Url, token: Option<&str>) -> Result<reqwest::
     let headers = token.map_or_else(|| Ok(HeaderMap::new()), authorization)?;
     reqwest::Client::builder()
         .default_headers(headers)
-        .tls_backend_preconfigured(tls(server).map_err(SetupError::Tls)?)
+        .tls_backend_preconfigured(tls(server)?)
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(CALL_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
@@ -58,14 +61,24 @@ fn authorization(token: &str) -> Result<HeaderMap, SetupError> {
     Ok(HeaderMap::from_iter([(AUTHORIZATION, value)]))
 }
 
-/// Trusts what the platform trusts. Its certificates are read only where they are needed.
-fn tls(server: &Url) -> Result<ClientConfig, rustls::Error> {
-    let mut roots = RootCertStore::empty();
-    if server.scheme() == "https" {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    }
+fn tls(server: &Url) -> Result<ClientConfig, SetupError> {
+    let roots = if server.scheme() == "https" { authorities()? } else { RootCertStore::empty() };
     Ok(ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()?
+        .with_safe_default_protocol_versions()
+        .map_err(SetupError::Tls)?
         .with_root_certificates(roots)
         .with_no_client_auth())
+}
+
+/// What the platform trusts (on Linux also SSL_CERT_FILE and SSL_CERT_DIR, as OpenSSL does).
+fn authorities() -> Result<RootCertStore, SetupError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    let (usable, _) = roots.add_parsable_certificates(found.certs);
+    if usable == 0 {
+        let reasons: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
+        let reasons = if reasons.is_empty() { "none were found".to_owned() } else { reasons.join("; ") };
+        return Err(SetupError::NoAuthorities(reasons));
+    }
+    Ok(roots)
 }

@@ -80,7 +80,11 @@ impl Authority {
     }
 }
 
-fn read(certificate: &Path) -> CertificateDer<'static> {
+/// The first certificate in a file.
+///
+/// # Panics
+/// When there is none.
+pub fn read(certificate: &Path) -> CertificateDer<'static> {
     CertificateDer::from_pem_file(certificate).expect("the certificate is PEM")
 }
 

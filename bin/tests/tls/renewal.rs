@@ -1,0 +1,105 @@
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde_json::Value;
+use steadfast_testkit::certificates::{Issued, THIS_MACHINE, read};
+use steadfast_testkit::eventually;
+use steadfast_testkit::harness::{Signal, given_server};
+use steadfast_testkit::history::all_jobs;
+use steadfast_testkit::raw::RawConnection;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::given::{PROGRAM, Secured, given};
+
+const CLIENTS: usize = 4;
+const IN_FORCE: &str = "read again, and in force";
+const WRONG: &str = "read again, but wrong: what was in force stays so";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_renewed_under_load_without_a_failed_request() {
+    let mut server = given(|given| given).await;
+    let (stop, stopped) = watch::channel(false);
+    let accepted = Arc::new(Mutex::new(BTreeSet::new()));
+    let mut clients: JoinSet<()> = (0..CLIENTS)
+        .map(|client| submitting(&server, client % 2 == 0, stopped.clone(), Arc::clone(&accepted)))
+        .collect();
+    assert_eq!(shown(&server).await, read(&server.files.certificate).to_vec());
+
+    let new = server.authority.issue(server.dir.path(), "new", THIS_MACHINE);
+    put(&server, &new);
+    until_logged(&server, IN_FORCE, 1).await;
+    assert_eq!(shown(&server).await, read(&new.certificate).to_vec());
+
+    fs::write(&server.files.certificate, "half a certif").expect("the file can be written");
+    let said = until_logged(&server, WRONG, 1).await;
+    let error = said["error"].as_str().expect("the reason");
+    assert!(error.contains("server.crt") && error.contains("no certificate"), "{error}");
+    assert_eq!(shown(&server).await, read(&new.certificate).to_vec());
+
+    let newest = server.authority.issue(server.dir.path(), "newest", THIS_MACHINE);
+    put(&server, &newest);
+    server.process.signal(Signal::HUP);
+    until_logged(&server, IN_FORCE, 2).await;
+    assert_eq!(shown(&server).await, read(&newest.certificate).to_vec());
+
+    stop.send_replace(true);
+    while let Some(client) = clients.join_next().await {
+        client.expect("no request has failed");
+    }
+    server.stop().await;
+    let again = given_server(PROGRAM).start_in(server.dir).await;
+    let stored = all_jobs(&again.client()).await.iter().map(|job| job.id.to_string()).collect();
+    assert_eq!(*accepted.lock(), stored);
+}
+
+/// Submits until it is stopped, on a connection that it keeps, or each time on another.
+fn submitting(
+    server: &Secured,
+    keeps: bool,
+    stopped: watch::Receiver<bool>,
+    accepted: Arc<Mutex<BTreeSet<String>>>,
+) -> impl Future<Output = ()> + Send + 'static {
+    let (client, address) = (server.authority.client(None, &[]), server.address);
+    async move {
+        let mut kept = None;
+        while !*stopped.borrow() {
+            let mut connection = match kept.take() {
+                Some(connection) => connection,
+                None => RawConnection::open_tls(address, &client).await.expect("a handshake"),
+            };
+            connection.post("/v1/jobs", r#"{"kind":"echo"}"#).await.expect("the request is sent");
+            let answer = connection.answer().await.expect("a whole answer");
+            assert_eq!(answer.status, 202, "{}", answer.json());
+            accepted.lock().insert(answer.json()["id"].as_str().expect("an id").to_owned());
+            kept = keeps.then_some(connection);
+        }
+    }
+}
+
+/// The certificate that a new connection is shown.
+async fn shown(server: &Secured) -> Vec<u8> {
+    let stream = TcpStream::connect(server.address).await.expect("a connection");
+    let client = server.authority.client(None, &[]);
+    let stream = client.connect(server.address.ip().into(), stream).await.expect("a handshake");
+    stream.get_ref().1.peer_certificates().expect("a certificate")[0].to_vec()
+}
+
+/// Puts these files in the place of the server's, each at once.
+fn put(server: &Secured, new: &Issued) {
+    for (from, to) in [(&new.certificate, &server.files.certificate), (&new.key, &server.files.key)] {
+        let beside = to.with_extension("beside");
+        fs::copy(from, &beside).and_then(|_| fs::rename(&beside, to)).expect("a file can be put in place");
+    }
+}
+
+async fn until_logged(server: &Secured, message: &str, times: usize) -> Value {
+    eventually(message, || async {
+        let mut events = server.process.stderr().events(message);
+        if events.len() >= times { events.pop() } else { None }
+    })
+    .await
+}
