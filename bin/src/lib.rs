@@ -12,6 +12,7 @@
 //! Start with [`main()`], then [`Server`], then `shutdown.rs`.
 
 mod commands;
+mod front;
 #[cfg(target_os = "linux")]
 mod init;
 pub mod logging;

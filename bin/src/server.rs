@@ -7,27 +7,26 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use prometheus::{IntGauge, Opts, Registry};
-use steadfast_api::{ADMIN_CONNECTIONS_MAX, App, Connections, EXTRA_CONNECTIONS, Listener};
-use steadfast_lifecycle::{Budget, Hooks, Ledger, LifecycleMetrics, Phase, drain_channel, phases};
+use prometheus::Registry;
+use steadfast_lifecycle::{Budget, Hooks, Ledger, Phase, drain_channel, phases};
 use steadfast_queue::pool::PoolRuntimes;
 use steadfast_queue::store::StoreLimits;
 use steadfast_queue::{Handlers, JobStore};
-use tokio::net::TcpListener;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::reload::{ReloadTrigger, Reloader};
+use crate::front::FrontParts;
+use crate::reload::ReloadTrigger;
 use crate::settings::{Loaded, QueueSettings, Settings, show_time};
 use crate::shutdown::{Course, Drained, Shutdown, Store};
 use crate::signals::Signals;
 use crate::stop::{StopListener, Urgency};
 use crate::store::{NoStore, Opening};
-use crate::systemd::{InheritedSocket, InheritedSockets, Supervisor};
-use crate::telemetry::{Telemetry, TelemetryError};
+use crate::systemd::Supervisor;
+use crate::telemetry::TelemetryError;
 use crate::work::{Parts, Work};
-use crate::{open_files, programs, store, wiring};
+use crate::{programs, store, wiring};
 
 /// How long each runtime may take to end when nothing is left to wait for: what blocks its thread even then
 /// is left behind.
@@ -188,16 +187,10 @@ impl Server {
         let Loaded { settings, budget, token_file, tls_files, telemetry, sockets, .. } = loaded;
         say_if_cut(&settings, &budget);
         settings.warn_of_exposure();
-        let admin_files = settings.admin_listen.map_or(0, |_| ADMIN_CONNECTIONS_MAX + EXTRA_CONNECTIONS);
-        let other_files = EXTRA_CONNECTIONS
-            + admin_files
-            + settings.concurrency * programs::files_per_attempt(&settings.programs);
-        let connections_max = open_files::fit_connections(settings.connections_max, other_files);
 
         let signals = Signals::install().map_err(|error| StartError::System("listen to signals", error))?;
         let (drain, drain_requests) = drain_channel();
-        let reload = ReloadTrigger::default();
-        let ledger = Ledger::new();
+        let (reload, ledger) = (ReloadTrigger::default(), Ledger::new());
         let (stop_listener, stop) =
             StopListener::new(signals, drain_requests, reload.clone(), ledger.clone());
         let mut listening = JoinSet::new();
@@ -210,23 +203,21 @@ impl Server {
         let supervisor = Supervisor::from_environment();
         supervisor.entered(Phase::Starting);
         listening.spawn(supervisor.clone().keep_telling(phases.clone(), runtimes.pool.clone()));
-        register_build_info(&registry)?;
-        LifecycleMetrics::register(&registry, phases.clone(), ledger.clone())?;
-        let telemetry = Telemetry::new(&telemetry, &registry)?;
-        let tracer = telemetry.tracer();
-        let config = wiring::api(&settings, connections_max, tracer.clone());
-        let (access, token_file) = wiring::access(token_file);
-        let app = App::new(config, access, phases.clone(), drain.clone(), registry.clone())?;
-        let (tls, tls_files) = wiring::tls(tls_files);
-        let (listener, admin_listener) = listen_to_all(&settings, sockets, tls.is_some()).await?;
-        let connections = Connections::serve(listener, Arc::clone(&app), tls);
-        let admin = admin_listener.map(|listener| Connections::serve_admin(listener, Arc::clone(&app)));
-
         let mut work = Work::default();
-        let watched = token_file.into_iter().chain(tls_files).collect();
-        let reloader = Reloader::new(reload, watched, supervisor.clone());
-        work.background.spawn_essential("reload", &drain, reloader.run(phases.clone()));
-        let telemetry = telemetry.begin(Arc::clone(&app)).map_err(TelemetryError::from)?;
+        let front = FrontParts {
+            registry: &registry,
+            phases: &phases,
+            ledger: &ledger,
+            drain: &drain,
+            reload,
+            supervisor: &supervisor,
+            telemetry,
+            token_file,
+            tls_files,
+            sockets,
+        };
+        let (front, tracer) = front.open(&settings, &work.background).await?;
+
         let queues = wiring::queues(&settings);
         let store_name = store.as_ref().map_or_else(|| settings.store.to_string(), |_| OWN_STORE.to_owned());
         let mut opening = begin_to_open(store, &settings, &queues, &registry)?;
@@ -257,62 +248,18 @@ impl Server {
                     drain_ends: drain_ends_at,
                     background: work.background.clone(),
                 }
-                .begin(&app)?;
+                .begin(&front.app)?;
                 course.advance(Phase::Ready);
                 tracing::info!(store = store_name, ?durability, "ready");
                 Store::Open(store)
             }
         };
-        Ok(Shutdown { app, connections, admin, hooks, store, work, telemetry }.run(course).await)
+        Ok(Shutdown { front, hooks, store, work }.run(course).await)
     }
 }
 
 fn runtime(name: &str, threads: usize) -> io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(threads).thread_name(name).enable_all().build()
-}
-
-/// `steadfast_build_info`: always 1, its label says which version this is.
-fn register_build_info(registry: &Registry) -> Result<(), prometheus::Error> {
-    let info = IntGauge::with_opts(
-        Opts::new("steadfast_build_info", "1, labelled with what was built")
-            .const_label("version", env!("CARGO_PKG_VERSION")),
-    )?;
-    info.set(1);
-    registry.register(Box::new(info))
-}
-
-/// Listens on the socket that was handed over, or else where the settings say.
-async fn listen(
-    flag: &'static str,
-    address: SocketAddr,
-    inherited: Option<InheritedSocket>,
-) -> Result<Listener, StartError> {
-    let failed = |reason| StartError::Listen { flag, address, reason };
-    Ok(match inherited {
-        Some(InheritedSocket { socket, .. }) => {
-            let socket = socket.try_clone().and_then(TcpListener::from_std);
-            Listener::Inherited(socket.map_err(failed)?)
-        }
-        None => Listener::Bound(TcpListener::bind(address).await.map_err(failed)?),
-    })
-}
-
-/// The listener for clients, and the one for those who run the server, if there is to be one. With port 0 only the log
-/// knows where they are.
-async fn listen_to_all(
-    settings: &Settings,
-    sockets: InheritedSockets,
-    tls: bool,
-) -> Result<(Listener, Option<Listener>), StartError> {
-    let unknown = |error| StartError::System("see where it listens", error);
-    let inherited = sockets.api.is_some();
-    let listener = listen("--listen", settings.listen, sockets.api).await?;
-    tracing::info!(address = %listener.local_addr().map_err(unknown)?, inherited, tls, "listening");
-    let Some(address) = settings.admin_listen else { return Ok((listener, None)) };
-    let inherited = sockets.admin.is_some();
-    let admin = listen("--admin-listen", address, sockets.admin).await?;
-    tracing::info!(address = %admin.local_addr().map_err(unknown)?, inherited, "admin listener open");
-    Ok((listener, Some(admin)))
 }
 
 /// Begins to open the program's `own` store, or else the one that the settings name.

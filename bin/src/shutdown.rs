@@ -19,26 +19,21 @@ mod figures;
 
 use std::sync::Arc;
 
-use steadfast_api::{App, Connections};
 use steadfast_lifecycle::{Hooks, LastResort, Phase};
 use steadfast_queue::{JobStore, WorkerPool};
 
 pub(crate) use course::Course;
 
+use crate::front::Front;
 use crate::store::Opening;
-use crate::telemetry::Exporting;
 use crate::work::Work;
 
 /// Everything that has to end.
 pub(crate) struct Shutdown {
-    pub(crate) app: Arc<App>,
-    pub(crate) connections: Connections,
-    /// Those of the admin listener. It is open for as long as the other one.
-    pub(crate) admin: Option<Connections>,
+    pub(crate) front: Front,
     pub(crate) hooks: Hooks,
     pub(crate) store: Store,
     pub(crate) work: Work,
-    pub(crate) telemetry: Exporting,
 }
 
 /// The store, as far as it had come.
@@ -58,7 +53,8 @@ pub(crate) struct Drained {
 impl Shutdown {
     /// The whole stop, once one is asked for.
     pub(crate) async fn run(self, mut course: Course) -> Drained {
-        let Self { app, connections, admin, hooks: Hooks { pre, post }, store, work, telemetry } = self;
+        let Self { front, hooks: Hooks { pre, post }, store, work } = self;
+        let Front { app, connections, admin, telemetry } = front;
         let Work { pool, mutations, background } = work;
         let urgency = course.begin().await;
 

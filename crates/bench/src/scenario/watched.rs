@@ -36,8 +36,10 @@ pub(crate) async fn measure(
     findings: &mut Findings,
 ) -> Result<(), BenchError> {
     let watched = roomy(Contestant::sqlite()).named("watched").with_token();
-    // The start is said on the target that is left: without it nobody knows that the server is ready.
-    let unwatched = roomy(Contestant::sqlite()).named("unwatched").flag("--log", "steadfast::server=info");
+    // The start is said on the targets that are left: without it nobody knows that the server is ready.
+    let unwatched = roomy(Contestant::sqlite())
+        .named("unwatched")
+        .flag("--log", "steadfast::server=info,steadfast::front=info");
     let unwatched = match baseline {
         Some(program) => unwatched.program(absolute(program)?),
         None => unwatched,
