@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Contents are compared, not times of files: Kubernetes swaps a symbolic link, and a copy may keep its time. One that
-//! is new counts once two looks in a row have found it, so that a file is not taken while it is being written.
+//! is new counts once two looks in a row have found it (20 ms apart when somebody asks), so that a file is not taken while it
+//! is being written.
 //!
 //! Whoever has files registers a [`Reloadable`].
 
@@ -28,6 +29,8 @@ use crate::systemd::Supervisor;
 
 /// Time between two looks at the files.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Time between the two readings of files when somebody asks.
+const ASKED_AGAIN_AFTER: Duration = Duration::from_millis(20);
 /// Bytes of one file.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -131,17 +134,34 @@ impl Reloadable {
 
     /// Reads the files, and applies what is new, or, if that is asked for, whatever there is.
     async fn look(&mut self, is_asked: bool) {
-        let paths = self.paths.clone();
-        let read = match spawn_blocking(move || Contents::read(&paths)).await {
-            Ok(read) => read,
-            Err(error) => return tracing::error!(%error, files = self.name, "reading files panicked"),
-        };
-        let seen = match &read {
-            Ok(contents) => contents.seen(),
-            Err(error) => Seen::Unreadable(error.to_string()),
-        };
-        if is_asked || self.is_new(&seen) {
+        let Some((mut read, mut seen)) = self.reading().await else { return };
+        if is_asked {
+            // Who asks has written before; what is still being written is left to the looks that follow.
+            sleep(ASKED_AGAIN_AFTER).await;
+            let before = seen;
+            let Some(again) = self.reading().await else { return };
+            (read, seen) = again;
+            if seen == before {
+                return self.apply(read, seen);
+            }
+        }
+        if self.is_new(&seen) {
             self.apply(read, seen);
+        }
+    }
+
+    /// What there is now; nothing when reading it panicked.
+    fn reading(&self) -> impl Future<Output = Option<(Result<Contents, Unreadable>, Seen)>> + Send + use<> {
+        let (name, paths) = (self.name, self.paths.clone());
+        async move {
+            let read = spawn_blocking(move || Contents::read(&paths)).await;
+            let panicked = |error: &_| tracing::error!(%error, files = name, "reading files panicked");
+            let read = read.inspect_err(panicked).ok()?;
+            let seen = match &read {
+                Ok(contents) => contents.seen(),
+                Err(error) => Seen::Unreadable(error.to_string()),
+            };
+            Some((read, seen))
         }
     }
 

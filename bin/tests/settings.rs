@@ -194,6 +194,13 @@ fn what_is_no_setting_is_an_error() {
 }
 
 #[test]
+fn a_file_that_is_no_toml_is_named_without_what_stands_there() {
+    let broken = "capacity = 5\nstore = \"postgres://steadfast:secret@db/jobs\n";
+    let said = steadfast("check").file(broken).refuses();
+    assert!(said.contains("steadfast.toml: line 2: not TOML: ") && !said.contains("secret"), "{said}");
+}
+
+#[test]
 fn a_database_is_named_without_its_password() {
     let url = "postgres://steadfast:secret@db/jobs?schema=a&password=secret";
     let printed = steadfast("check").flag("--store", url).env("STEADFAST_POSTGRES_LISTEN_URL", url).prints();

@@ -44,12 +44,14 @@ pub enum SettingsError {
         reason: std::io::Error,
     },
     /// The file is not TOML.
-    #[error("--config: {}: not TOML: {reason}", path.display())]
+    #[error("--config: {}: line {line}: not TOML: {reason}", path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
-        /// Where and why.
-        reason: Box<toml::de::Error>,
+        /// Where: from 1.
+        line: usize,
+        /// Why, without what stands there: it may be a password.
+        reason: String,
     },
     /// An address that others reach, with nothing to tell who they are.
     #[error(

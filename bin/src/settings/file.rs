@@ -32,9 +32,11 @@ impl File {
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, SettingsError> {
-        let table = text
-            .parse::<Table>()
-            .map_err(|reason| SettingsError::Syntax { path: path.to_owned(), reason: Box::new(reason) })?;
+        let table = text.parse::<Table>().map_err(|error| SettingsError::Syntax {
+            path: path.to_owned(),
+            line: line_at(text.as_bytes(), error.span().map_or(0, |span| span.start)),
+            reason: error.message().to_owned(),
+        })?;
         let mut file = Self { path: path.to_owned(), ..Self::default() };
         for (key, value) in table {
             match value {
@@ -169,4 +171,9 @@ fn as_text(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
+}
+
+/// The line, from 1, that has the byte `at`: errors name it instead of what stands there, which may be a secret.
+pub(super) fn line_at(text: &[u8], at: usize) -> usize {
+    1 + text.iter().take(at).filter(|byte| **byte == b'\n').count()
 }

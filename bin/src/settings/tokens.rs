@@ -11,6 +11,7 @@ use steadfast_api::{Grant, Scope, Scopes, TokenHash, Tokens};
 use steadfast_domain::{Tenant, TokenName};
 use toml::{Table, Value};
 
+use super::file::line_at;
 use crate::reload::{Contents, Seen, Unreadable};
 
 /// The one key of the file: its tables are the tokens.
@@ -101,10 +102,6 @@ impl TokenFile {
         })?;
         tokens(table).map_err(wrong)
     }
-}
-
-fn line_at(bytes: &[u8], at: usize) -> usize {
-    1 + bytes.iter().take(at).filter(|byte| **byte == b'\n').count()
 }
 
 fn tokens(mut file: Table) -> Result<Tokens, Wrong> {

@@ -144,16 +144,6 @@ impl fmt::Display for TokenHash {
 }
 
 impl Tokens {
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there are none: then nobody may do anything that needs one.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// What each of them gives, by name.
     pub fn grants(&self) -> Vec<&Grant> {
         let mut grants: Vec<&Grant> = self.0.values().map(|known| &known.grant).collect();

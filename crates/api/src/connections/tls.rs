@@ -135,7 +135,7 @@ fn verifier(
 
 fn certificates(part: TlsPart, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let found = found.map_err(|error| part.error(format_args!("not PEM: {error}")))?;
+    let found = found.map_err(|error| part.error(not_pem(&error)))?;
     if found.is_empty() {
         return Err(part.error("there is no certificate in it; it has to be PEM, with BEGIN CERTIFICATE"));
     }
@@ -152,6 +152,19 @@ fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
         pem::Error::NoItemsFound => {
             part.error("there is no key in it; it has to be PEM, with BEGIN PRIVATE KEY")
         }
-        error => part.error(format_args!("not PEM: {error}")),
+        error => part.error(not_pem(&error)),
     })
+}
+
+/// What is wrong with it, in words of our own: the library's hold the line that it means, which may be a whole key.
+const fn not_pem(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "not PEM: an END line is missing",
+        pem::Error::IllegalSectionStart { .. } => {
+            "not PEM: a BEGIN line has to be a line of its own, as has what follows it"
+        }
+        pem::Error::Base64Decode(_) => "not PEM: what is between the lines BEGIN and END is not Base64",
+        pem::Error::SectionTooLarge => "not PEM: what is between the lines BEGIN and END is too large",
+        _ => "not PEM",
+    }
 }

@@ -195,6 +195,10 @@ fn what_makes_no_tls_is_named_with_the_reason() {
     openssl.args(["pkey", "-aes128", "-passout", "pass:secret", "-in"]).arg(&other.key);
     assert!(openssl.arg("-out").arg(&encrypted).status().unwrap().success());
     let (encrypted, other) = (read(&encrypted), read(&other.key));
+    // As it comes out of a variable, and cut off.
+    let key = String::from_utf8(pem.parts().key.to_vec()).unwrap();
+    let (in_one_line, secret) = (key.replace('\n', "\\n"), key.lines().nth(1).unwrap());
+    let cut_off = format!("-----BEGIN PRIVATE KEY-----\n{secret}");
     let broken = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n".as_slice();
 
     use TlsPart::{Certificate, ClientAuthorities, Key};
@@ -206,6 +210,8 @@ fn what_makes_no_tls_is_named_with_the_reason() {
         (TlsPem { certificate: broken, ..good }, Certificate, "not usable as a server's"),
         (TlsPem { certificate: &broken[..30], ..good }, Certificate, "not PEM"),
         (TlsPem { key: good.certificate, ..good }, Key, "no key"),
+        (TlsPem { key: in_one_line.as_bytes(), ..good }, Key, "a BEGIN line has to be"),
+        (TlsPem { key: cut_off.as_bytes(), ..good }, Key, "an END line is missing"),
         (TlsPem { key: &encrypted, ..good }, Key, "is encrypted"),
         (TlsPem { key: &other, ..good }, Key, "not the key of the certificate"),
         (asks(good.key), ClientAuthorities, "no certificate"),
@@ -214,6 +220,9 @@ fn what_makes_no_tls_is_named_with_the_reason() {
     for (pem, part, reason) in cases {
         let error = Tls::new(pem).unwrap_err();
         assert!(error.part == part && error.reason.contains(reason), "{part:?}, {reason}: {error}");
+        // Neither as text nor as numbers of its bytes.
+        let numbers = format!("{:?}", secret.as_bytes()).trim_matches(['[', ']']).to_owned();
+        assert!(!error.reason.contains(secret) && !error.reason.contains(&numbers), "{error}");
     }
 }
 
