@@ -37,6 +37,8 @@ fn replicas_are_replaced_one_by_one_and_serve_until_no_request_comes() {
     assert_eq!(postgres.workload()["spec"]["replicas"], Value::Null, "the autoscaler's");
     assert_eq!(postgres.container().checked()["settings"]["shutdown.lame_duck"]["value"], "5s");
     assert_eq!(sqlite.workload()["spec"]["replicas"], 1, "one process owns the file");
+    let policy = &sqlite.workload()["spec"]["podManagementPolicy"];
+    assert_eq!(policy, "Parallel", "a pod that never becomes ready is replaced");
     for service in sqlite.all_of("Service") {
         assert_eq!(service["spec"]["publishNotReadyAddresses"], true, "a drain hears its workers");
     }
@@ -57,13 +59,21 @@ async fn what_is_probed_and_scraped_is_served() {
         }
         let monitor = ServiceMonitor::of(&manifests);
         let [endpoint] = &monitor.spec.endpoints[..] else { panic!("one endpoint") };
-        let service = manifests
-            .all_of("Service")
-            .into_iter()
-            .find(|service| carries(&service["metadata"]["labels"], &monitor.spec.selector.match_labels));
-        let mut ports = items(&service.expect("a Service that is scraped")["spec"]["ports"]);
+        let mut ports = items(&monitor.service(&manifests)["spec"]["ports"]);
         let port = ports.find(|port| port["name"] == endpoint.port.as_str()).expect("its port");
         assert_answers(&server, &manifests, &port["targetPort"], &endpoint.path).await;
+    }
+}
+
+#[test]
+fn prometheus_calls_the_servers_as_the_alerts_do() {
+    let alerts = read(&path("deploy/prometheus/alerts.yml"));
+    let (_, selector) = alerts.split_once("up{job=~\"").expect("the job of the alerts");
+    let (prefix, _) = selector.split_once(".*\"}").expect("the beginning of its name");
+    for manifests in Manifests::all() {
+        let monitor = ServiceMonitor::of(&manifests);
+        let name = text(&monitor.service(&manifests)["metadata"]["labels"][monitor.spec.job_label]);
+        assert!(name.starts_with(prefix), "{name} is none of {prefix}");
     }
 }
 
@@ -215,8 +225,10 @@ struct ServiceMonitor {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ServiceMonitorSpec {
+    /// The label of the Service that says the job's name.
+    job_label: String,
     selector: Selector,
     endpoints: Vec<Endpoint>,
 }
@@ -245,5 +257,13 @@ impl ServiceMonitor {
             assert!(seconds.is_some_and(|seconds| seconds > 0), "{}", endpoint.interval);
         }
         monitor
+    }
+
+    /// The Service that is scraped.
+    fn service<'a>(&self, manifests: &'a Manifests) -> &'a Value {
+        let mut services = manifests.all_of("Service").into_iter();
+        let service = services
+            .find(|service| carries(&service["metadata"]["labels"], &self.spec.selector.match_labels));
+        service.expect("a Service that is scraped")
     }
 }

@@ -79,7 +79,7 @@ async fn alerts_and_dashboard_name_what_a_server_shows() {
     let queries = queries();
     assert!(queries.len() > 40, "{queries:?}");
     for query in queries {
-        let mut labels = BTreeSet::from(["job", "instance", "le"]);
+        let mut labels = BTreeSet::from(["namespace", "job", "instance", "le"]);
         let uses = uses(&query);
         for Use { metric, matched } in &uses {
             let name = ["_bucket", "_sum", "_count"].iter().find_map(|part| metric.strip_suffix(part));

@@ -69,6 +69,11 @@ fn a_server_that_cannot_start_is_tried_again_without_end() {
 }
 
 #[test]
+fn a_program_that_takes_all_memory_does_not_stop_the_service() {
+    assert_eq!(values(&unit("steadfast.service"), "OOMPolicy"), ["continue"]);
+}
+
+#[test]
 fn the_store_is_where_the_service_may_write() {
     let service = unit("steadfast.service");
     let store = checked(&service)["settings"]["store"]["value"].clone();
