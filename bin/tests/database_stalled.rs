@@ -70,11 +70,7 @@ async fn a_drain_without_an_answer_from_the_database_ends_on_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_without_a_connection_to_the_database_ends_on_time() {
-    drains_without_database(|proxy| {
-        proxy.refuse();
-        proxy.cut(Cut::Reset);
-    })
-    .await;
+    drains_without_database(|proxy| proxy.cut_off(Cut::Reset)).await;
 }
 
 async fn drains_without_database(lose: impl FnOnce(&Proxy)) {

@@ -74,8 +74,7 @@ async fn a_commit_in_doubt_is_counted_when_it_is_found_out() {
     cluster.sql(&format!("INSERT INTO {schema}.go DEFAULT VALUES")).await;
     let stored = format!("SELECT count(*) FROM {schema}.jobs");
     eventually("it is committed", async || (cluster.sql(&stored).await == "1").then_some(())).await;
-    proxy.refuse();
-    proxy.cut(Cut::Reset);
+    proxy.cut_off(Cut::Reset);
     let answer = timeout(PATIENCE, submitting.join_all()).await.unwrap().remove(0);
     assert!(matches!(answer, Err(SubmitError::Store(StoreError::Unknown { .. }))), "{answer:?}");
 

@@ -1,8 +1,8 @@
 //! A TCP proxy that stands between a client and a server and makes their network fail when a test says so.
 //!
 //! ```text
-//!   client ──▶ Proxy ──▶ server        pass, delay, stall, refuse: how bytes and new connections go on
-//!                                      cut: what is open ends now
+//!   client ──▶ Proxy ──▶ server        pass, delay, stall: how bytes go on
+//!                                      cut: what is open ends now; cut_off: and nothing new comes about
 //! ```
 
 use std::io;
@@ -88,16 +88,18 @@ impl Proxy {
         self.set(Course::Stall);
     }
 
-    /// From now on new connections are reset. Those there are go on: see [`cut`](Self::cut).
-    pub fn refuse(&self) {
-        self.set(Course::Refuse);
-    }
-
     /// Ends every connection there is now. New ones are treated as before.
     pub fn cut(&self, cut: Cut) {
         self.orders.send_modify(|orders| {
             orders.cuts += 1;
             orders.cut = cut;
+        });
+    }
+
+    /// Ends every connection there is now, and resets new ones: of what was held back nothing passes.
+    pub fn cut_off(&self, cut: Cut) {
+        self.orders.send_modify(|orders| {
+            *orders = Orders { course: Course::Refuse, cuts: orders.cuts + 1, cut };
         });
     }
 
@@ -124,6 +126,8 @@ async fn carry(mut client: TcpStream, to: SocketAddr, mut orders: watch::Receive
     let cut = cut.wait_for(|orders| orders.cuts > cuts);
     let mut server = None;
     let how = tokio::select! {
+        // What is to end and was held back until now ends.
+        biased;
         cut = cut => cut.map_or(Cut::End, |orders| orders.cut),
         how = exchange(&mut client, &mut server, to, orders) => how,
     };

@@ -105,15 +105,17 @@ async fn a_cut_ends_what_is_open_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn refused_are_new_connections_only() {
+async fn cut_off_are_old_and_new_connections_and_nothing_held_back_passes() {
     let mut pair = Pair::connected().await;
-    pair.proxy.refuse();
-    let late = TcpStream::connect(pair.proxy.address()).await;
-    let ended = match late {
+    pair.proxy.stall();
+    pair.client.write_all(b"held back").await.expect("sent");
+    pair.proxy.cut_off(Cut::Reset);
+    for stream in [&mut pair.client, &mut pair.server] {
+        assert_eq!(stream.read(&mut [0]).await.expect_err("a reset").kind(), ErrorKind::ConnectionReset);
+    }
+    let ended = match TcpStream::connect(pair.proxy.address()).await {
         Ok(mut late) => late.read(&mut [0]).await,
         Err(error) => Err(error),
     };
     assert_eq!(ended.expect_err("a reset").kind(), ErrorKind::ConnectionReset);
-    pair.client.write_all(b"on").await.expect("sent");
-    pair.server_gets(b"on").await;
 }
