@@ -10,7 +10,7 @@ use steadfast_wire::{BatchRequest, JobDocument, SubmitRequest};
 use tokio::task::JoinSet;
 
 use crate::everything::{
-    COUNTED, echo, ended, everything, given_everything, lease, sleep, submit, until_processing, work,
+    COUNTED, echo, ended, everything, given_everything, lease_for, sleep, submit, until_processing, work,
 };
 use crate::exposition::PROGRAM;
 use crate::scrape::{Sample, Scrape};
@@ -129,7 +129,8 @@ async fn figures_of_replicas_add_up_together() {
     .await;
 
     let id = submit(&b, &work()).await;
-    lease(&a).await;
+    // Long enough for the other process to see it when it comes back.
+    lease_for(&a, 5_000).await;
     let before = [terms(&replicas[0]).await, terms(&replicas[1]).await];
     assert_eq!(before[0].net() + before[1].net(), before[1].live, "{before:?}");
     replicas[0].kill().await;
