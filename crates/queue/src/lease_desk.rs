@@ -35,7 +35,7 @@ use crate::admission::{Admission, Desk, Rejection, RetryAfter, SettleRates, wall
 use crate::hub::EventHub;
 use crate::metrics::PoolMetrics;
 use crate::spans::Tracer;
-use crate::store::{ClaimId, ClaimLost, ClaimRequest, Claimed, JobStore, Renewal, Renewed};
+use crate::store::{ClaimId, ClaimLost, ClaimRequest, Claimed, JobStore, Renewal, Renewed, Speaker};
 use leases::HandBack;
 use lines::Lines;
 
@@ -222,8 +222,13 @@ impl Shared {
         for (index, heartbeat) in heartbeats.iter().enumerate() {
             reports.extend(heartbeat.progress.clone().map(|progress| (index, heartbeat.id.job, progress)));
         }
-        let renewal =
-            |Heartbeat { id, lease, progress, checkpoint }| Renewal { id, lease, progress, checkpoint };
+        let renewal = |Heartbeat { id, lease, progress, checkpoint }| Renewal {
+            id,
+            by: Speaker::Worker,
+            lease,
+            progress,
+            checkpoint,
+        };
         let asked_at = wall_clock();
         let answers = self.store.renew(heartbeats.into_iter().map(renewal).collect()).await;
         let answers = answers.map_err(|error| self.admission.store_error(error))?;

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 pub use claim::{
     ClaimId, ClaimLost, ClaimRequest, Claimed, Owner, Renewal, Renewed, SUSPECT_ALONE_FOR,
-    SUSPECT_INTERRUPTIONS, Want,
+    SUSPECT_INTERRUPTIONS, Speaker, Want,
 };
 pub use counts::{JobCounts, KINDS_COUNTED_MAX, KindCounts};
 pub use error::StoreError;
@@ -82,12 +82,13 @@ pub trait JobStore: Send + Sync + 'static {
     async fn claim(&self, request: ClaimRequest) -> Result<Vec<Claimed>, StoreError>;
 
     /// Heartbeat of claims. Progress: the newest wins, and may be lost. A checkpoint is durable on `Ok`.
-    /// Never needs room.
+    /// Never needs room. A process's claim is lost to [`Speaker::Worker`].
     async fn renew(&self, renewals: Vec<Renewal>) -> Result<Vec<Result<Renewed, ClaimLost>>, StoreError>;
 
     /// Records how attempts ended. Fenced, durable, and never in need of room. Idempotent: the job keeps
     /// its last settled token, and a repeat under it answers as the first did; an end of another kind under
-    /// it is [`ClaimLost`], as a late result after a hand-back. With cancel requested,
+    /// it is [`ClaimLost`], as a late result after a hand-back. A process's claim is lost to [`Speaker::Worker`],
+    /// whatever token it names. With cancel requested,
     /// `Retry`, `Dead` and `HandBack` become `cancelled`. `HandBack` consumes no attempt and, as a lost
     /// claim, returns the job to `queued`: to its old place, or due after `after`.
     async fn settle(

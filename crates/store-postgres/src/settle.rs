@@ -3,10 +3,12 @@ use std::time::Duration;
 
 use futures_util::future::join3;
 use steadfast_domain::{Change, Event, JobId, RawJson, Timestamp};
-use steadfast_queue::store::{Cancel, ClaimId, ClaimLost, End, Renewal, Renewed, Settlement, StoreError};
+use steadfast_queue::store::{
+    Cancel, ClaimId, ClaimLost, End, Renewal, Renewed, Settlement, Speaker, StoreError,
+};
 use tokio::sync::oneshot;
 use tokio_postgres::Row;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 use crate::changes::Changes;
@@ -42,7 +44,7 @@ enum Staged {
 pub(crate) struct Attempts {
     items: Vec<Item>,
     staged: Vec<Staged>,
-    renewals: BTreeMap<ClaimId, Renewal>,
+    renewals: BTreeMap<(ClaimId, Speaker), Renewal>,
     /// The claims that were renewed.
     renewed: Vec<Row>,
     /// Whether all jobs are believed to be claimed, as those are that are settled for the first time.
@@ -51,19 +53,20 @@ pub(crate) struct Attempts {
 
 impl Attempts {
     pub(crate) fn new(items: Vec<Item>) -> Self {
-        let mut renewals = BTreeMap::<ClaimId, Renewal>::new();
+        let mut renewals = BTreeMap::<(ClaimId, Speaker), Renewal>::new();
         for item in &items {
             let Item::Renew(all, _) = item else { continue };
             for renewal in all {
-                // Of two for one claim the later one wins, part by part.
-                let earlier = renewals.remove(&renewal.id);
+                // Of two for one claim the later one wins, part by part: not a worker's over the server's own.
+                let key = (renewal.id, renewal.by);
+                let earlier = renewals.remove(&key);
                 let earlier = |part: fn(Renewal) -> Option<RawJson>| earlier.clone().and_then(part);
                 let merged = Renewal {
                     progress: renewal.progress.clone().or_else(|| earlier(|renewal| renewal.progress)),
                     checkpoint: renewal.checkpoint.clone().or_else(|| earlier(|renewal| renewal.checkpoint)),
                     ..renewal.clone()
                 };
-                renewals.insert(renewal.id, merged);
+                renewals.insert(key, merged);
             }
         }
         let may_wait = |item: &Item| matches!(item, Item::Cancel(..) | Item::Stray(_));
@@ -84,7 +87,7 @@ impl Attempts {
     /// Answers all. Unless the server was `heard`, it is not known which claims were renewed.
     pub(crate) fn answer(self, heard: bool) {
         let Self { items, staged, renewed, .. } = self;
-        let renewed: HashMap<ClaimId, bool> =
+        let renewed: HashMap<(ClaimId, Speaker), bool> =
             renewed.iter().filter_map(|row| read_renewed(row).ok()).collect();
         for (item, staged) in items.into_iter().zip(staged) {
             // The caller may be gone.
@@ -93,7 +96,7 @@ impl Attempts {
                 (Item::Cancel(_, answer), Staged::Cancelled(cancel)) => _ = answer.send(Ok(cancel)),
                 (Item::Renew(renewals, answer), _) if heard => {
                     let each = renewals.iter().map(|renewal| {
-                        let cancel_requested = *renewed.get(&renewal.id).ok_or(ClaimLost)?;
+                        let cancel_requested = *renewed.get(&(renewal.id, renewal.by)).ok_or(ClaimLost)?;
                         Ok(Renewed { valid_for: renewal.lease, cancel_requested })
                     });
                     _ = answer.send(Ok(each.collect()));
@@ -192,8 +195,11 @@ impl Group for Attempts {
         let ends: Vec<i64> = renewals().map(|renewal| begun.now.plus(renewal.lease).unix_ms()).collect();
         let progress: Vec<_> = renewals().map(|r| r.progress.as_ref().map(RawJson::as_str)).collect();
         let checkpoints: Vec<_> = renewals().map(|r| r.checkpoint.as_ref().map(RawJson::as_str)).collect();
+        let by_workers: Vec<bool> = renewals().map(|renewal| renewal.by == Speaker::Worker).collect();
         let now = begun.now.unix_ms();
-        self.renewed = session.rows(&RENEW, &[&jobs, &fences, &ends, &progress, &checkpoints, &now]).await?;
+        let values: [&(dyn ToSql + Sync); 7] =
+            [&jobs, &fences, &ends, &progress, &checkpoints, &by_workers, &now];
+        self.renewed = session.rows(&RENEW, &values).await?;
         Ok(())
     }
 }
@@ -215,12 +221,12 @@ fn settle(
     begun: &Begun,
     changes: &mut Changes,
 ) -> Result<Change, ClaimLost> {
-    let Settlement { id, end } = settlement;
+    let Settlement { id, by, end } = settlement;
     let stored = &loaded.get(id.job).ok_or(ClaimLost)?.stored;
     if let Some(change) = stored.settled_under(id.fence) {
         return if end.may_lead_to(change.state) { Ok(change) } else { Err(ClaimLost) };
     }
-    let cancel_requested = held(stored, *id, begun.now)?;
+    let cancel_requested = held(stored, *id, *by, begun.now)?;
     let (now, end) = (begun.now, end.clone());
     let change = loaded.change(id.job, end.event(cancel_requested), now, changes, |stored, state| {
         end.record(&mut stored.job, state, now);
@@ -232,15 +238,16 @@ fn settle(
     Ok(change)
 }
 
-/// Whether a cancel was requested of the job under this claim, while the claim holds.
-fn held(stored: &Stored, id: ClaimId, now: Timestamp) -> Result<bool, ClaimLost> {
+/// Whether a cancel was requested of the job under this claim, while the claim holds and is the speaker's.
+fn held(stored: &Stored, id: ClaimId, by: Speaker, now: Timestamp) -> Result<bool, ClaimLost> {
     let claim = stored.claim.as_ref().ok_or(ClaimLost)?;
-    let holds = claim.fence == id.fence && claim.expires_at >= now;
+    let is_theirs = by == Speaker::Server || claim.owner.starts_with("worker:");
+    let holds = claim.fence == id.fence && is_theirs && claim.expires_at >= now;
     if holds { Ok(claim.cancel_requested) } else { Err(ClaimLost) }
 }
 
 fn hand_back(id: ClaimId) -> Settlement {
-    Settlement { id, end: End::HandBack { checkpoint: None, after: Duration::ZERO } }
+    Settlement { id, by: Speaker::Server, end: End::HandBack { checkpoint: None, after: Duration::ZERO } }
 }
 
 /// Ends an unclaimed job; of a claimed one stores the request and hints its holder.
@@ -257,9 +264,10 @@ fn cancel(id: JobId, loaded: &mut Loaded, begun: &Begun, changes: &mut Changes) 
     change.map_or(Cancel::AlreadyTerminal(state), Cancel::Done)
 }
 
-fn read_renewed(row: &Row) -> Result<(ClaimId, bool), Failure> {
+fn read_renewed(row: &Row) -> Result<((ClaimId, Speaker), bool), Failure> {
     let fence = steadfast_domain::Fence(row.try_get::<_, i64>(1)? as u64);
-    Ok((ClaimId { job: job_id(row.try_get(0)?), fence }, row.try_get(2)?))
+    let by = if row.try_get(3)? { Speaker::Worker } else { Speaker::Server };
+    Ok(((ClaimId { job: job_id(row.try_get(0)?), fence }, by), row.try_get(2)?))
 }
 
 /// What [`Attempts`] asks beside what [`Loaded`] does.
@@ -267,16 +275,18 @@ pub(crate) const READS: &[&Sql] = &[&RENEW];
 
 static RENEW: Sql = Sql {
     text: "UPDATE {s}.claims c SET expires_at = n.expires_at, progress = coalesce(n.progress, c.progress), \
-           checkpoint = coalesce(n.checkpoint, c.checkpoint) FROM unnest($1, $2, $3, $4, $5) \
-           AS n(job, fence, expires_at, progress, checkpoint) \
-           WHERE c.job = n.job AND c.fence = n.fence AND c.expires_at >= $6 \
-           RETURNING c.job, c.fence, c.cancel_requested",
+           checkpoint = coalesce(n.checkpoint, c.checkpoint) FROM unnest($1, $2, $3, $4, $5, $6) \
+           AS n(job, fence, expires_at, progress, checkpoint, by_worker) \
+           WHERE c.job = n.job AND c.fence = n.fence AND c.expires_at >= $7 \
+           AND (c.owner LIKE 'worker:%' OR NOT n.by_worker) \
+           RETURNING c.job, c.fence, c.cancel_requested, n.by_worker",
     types: &[
         Type::UUID_ARRAY,
         Type::INT8_ARRAY,
         Type::INT8_ARRAY,
         Type::TEXT_ARRAY,
         Type::TEXT_ARRAY,
+        Type::BOOL_ARRAY,
         Type::INT8,
     ],
 };

@@ -10,7 +10,7 @@ use std::time::Duration;
 use given::{Given, NEVER, boot, claim, echo, job, live, submit, try_submit};
 use steadfast_domain::JobState;
 use steadfast_queue::JobStore;
-use steadfast_queue::store::{End, Settlement, StoreError, StoreLimits, SubmitError};
+use steadfast_queue::store::{End, Settlement, Speaker, StoreError, StoreLimits, SubmitError};
 use steadfast_testkit::postgres::{Cluster, in_schema};
 use steadfast_testkit::proxy::{Cut, Proxy};
 use steadfast_testkit::{PATIENCE, eventually};
@@ -107,7 +107,8 @@ async fn a_settlement_is_recorded_once_whatever_is_cut() {
         let claimed = claim(&store, &boot(), 1, NEVER).await.remove(0);
         let settle = async {
             loop {
-                let end = Settlement { id: claimed.id, end: End::Completed { result: None } };
+                let end =
+                    Settlement { id: claimed.id, by: Speaker::Server, end: End::Completed { result: None } };
                 match store.settle(vec![end]).await {
                     Ok(answers) => return answers,
                     Err(_) => tokio::task::yield_now().await,

@@ -6,7 +6,7 @@ mod given;
 use given::{Given, NEVER, boot, claim, echo};
 use steadfast_domain::NewJob;
 use steadfast_queue::JobStore;
-use steadfast_queue::store::{End, Settlement, StoreLimits, Submission};
+use steadfast_queue::store::{End, Settlement, Speaker, StoreLimits, Submission};
 use steadfast_store_postgres::PostgresStore;
 use steadfast_testkit::postgres::{Cluster, Plans, explained, in_schema};
 use tokio::time::Instant;
@@ -28,7 +28,11 @@ async fn submit_all(store: &PostgresStore, count: usize) {
 async fn run(store: &PostgresStore, cluster: &Cluster, count: usize) -> Plans {
     let (claimed, plans) = cluster.plans_of(claim(store, &boot(), count, NEVER)).await;
     assert_eq!(claimed.len(), count);
-    let ends = claimed.into_iter().map(|one| Settlement { id: one.id, end: End::Completed { result: None } });
+    let ends = claimed.into_iter().map(|one| Settlement {
+        id: one.id,
+        by: Speaker::Server,
+        end: End::Completed { result: None },
+    });
     assert!(store.settle(ends.collect()).await.unwrap().iter().all(Result::is_ok));
     plans
 }
@@ -66,7 +70,11 @@ async fn a_settlement_looks_up_its_own_claims_alone_whatever_the_statistics_say(
     let claimed = claim(&store, &boot(), 3, NEVER).await;
     // From now on the server believes that there are hardly any jobs and claims.
     cluster.sql(&format!("ANALYZE {schema}.jobs, {schema}.claims")).await;
-    let ends = claimed.into_iter().map(|one| Settlement { id: one.id, end: End::Completed { result: None } });
+    let ends = claimed.into_iter().map(|one| Settlement {
+        id: one.id,
+        by: Speaker::Server,
+        end: End::Completed { result: None },
+    });
     let (settled, plans) = cluster.plans_of(store.settle(ends.collect())).await;
     assert!(settled.unwrap().iter().all(Result::is_ok));
     let one_by_one = "LockRows [Nested Loop [Index Scan jobs_pkey jobs, Index Scan claims_pkey claims]]";

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use given::{Given, NEVER, boot, claim, echo, job, live, submit};
 use steadfast_domain::JobState;
 use steadfast_queue::JobStore;
-use steadfast_queue::store::{End, Settlement, StoreLimits};
+use steadfast_queue::store::{End, Settlement, Speaker, StoreLimits};
 use steadfast_testkit::eventually;
 use steadfast_testkit::harness::Process;
 use steadfast_testkit::ports::{free_port, loopback};
@@ -81,7 +81,8 @@ async fn everything_works_without_a_session() {
         work.spawn(async move {
             let id = submit(&store, echo()).await.id;
             for claimed in claim(&store, &boot(), 2, NEVER).await {
-                let end = Settlement { id: claimed.id, end: End::Completed { result: None } };
+                let end =
+                    Settlement { id: claimed.id, by: Speaker::Server, end: End::Completed { result: None } };
                 assert!(store.settle(vec![end]).await.unwrap()[0].is_ok());
             }
             store.upkeep(10).await.unwrap();
@@ -90,7 +91,7 @@ async fn everything_works_without_a_session() {
     }
     let ids = work.join_all().await;
     for claimed in claim(&stores[0], &boot(), 100, NEVER).await {
-        let end = Settlement { id: claimed.id, end: End::Completed { result: None } };
+        let end = Settlement { id: claimed.id, by: Speaker::Server, end: End::Completed { result: None } };
         assert!(stores[1].settle(vec![end]).await.unwrap()[0].is_ok());
     }
     for id in ids {

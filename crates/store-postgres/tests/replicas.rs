@@ -12,7 +12,7 @@ use given::{Given, NEVER, boot, claim, echo, job, live, submit, try_submit};
 use steadfast_domain::{IdempotencyToken, JobState, NewJob, QueueName, Tenant, UniqueKey};
 use steadfast_queue::JobStore;
 use steadfast_queue::store::{
-    Cancel, ClaimLost, End, Hint, How, IdempotencyKey, KeyScope, Refusal, Settlement, StoreLimits,
+    Cancel, ClaimLost, End, Hint, How, IdempotencyKey, KeyScope, Refusal, Settlement, Speaker, StoreLimits,
     Submission, SubmitError,
 };
 use steadfast_store_postgres::{OpenError, PostgresStore};
@@ -52,7 +52,8 @@ async fn three_stores_share_one_capacity_to_the_last_job() {
         // Every replica frees some: what one gives back another takes.
         let owner = boot();
         for (n, claimed) in claim(&stores[round], &owner, 100, NEVER).await.into_iter().enumerate() {
-            let end = Settlement { id: claimed.id, end: End::Completed { result: None } };
+            let end =
+                Settlement { id: claimed.id, by: Speaker::Server, end: End::Completed { result: None } };
             assert!(stores[n % 3].settle(vec![end]).await.unwrap()[0].is_ok());
         }
         assert_eq!(live(&stores[0]).await, 0);
@@ -118,7 +119,7 @@ async fn a_lapsed_lease_is_recovered_by_another_replica_and_its_holder_is_stale(
     .await;
     let again = claim(&second, &boot(), 1, NEVER).await.remove(0);
     assert!(again.id.fence > lost.id.fence);
-    let stale = Settlement { id: lost.id, end: End::Completed { result: None } };
+    let stale = Settlement { id: lost.id, by: Speaker::Server, end: End::Completed { result: None } };
     assert_eq!(first.settle(vec![stale]).await.unwrap(), [Err(ClaimLost)]);
     assert_eq!(job(&first, id).await.state, JobState::Processing);
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use given::{Given, NEVER, boot, claim, echo, job, submit};
 use steadfast_domain::JobState;
 use steadfast_queue::JobStore;
-use steadfast_queue::store::{End, Settlement, StoreLimits};
+use steadfast_queue::store::{End, Settlement, Speaker, StoreLimits};
 use steadfast_testkit::postgres::{Cluster, SERVER_NAME};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -34,7 +34,7 @@ async fn works(url: String) {
     let id = submit(&store, echo()).await.id;
     let claimed = claim(&store, &boot(), 1, NEVER).await.remove(0);
     assert_eq!(claimed.job.id, id);
-    let end = Settlement { id: claimed.id, end: End::Completed { result: None } };
+    let end = Settlement { id: claimed.id, by: Speaker::Server, end: End::Completed { result: None } };
     assert!(store.settle(vec![end]).await.unwrap()[0].is_ok());
     assert_eq!(job(&store, id).await.state, JobState::Completed);
     store.close(Instant::now() + NEVER).await.unwrap();

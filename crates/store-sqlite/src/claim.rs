@@ -82,7 +82,7 @@ impl Transaction<'_, '_> {
 
     /// Heartbeat of one claim.
     pub(crate) fn renew(&mut self, renewal: &Renewal) -> Result<std::result::Result<Renewed, ClaimLost>> {
-        let mut claim = match self.memory.claims().held(renewal.id, self.now) {
+        let mut claim = match self.memory.claims().held(renewal.id, renewal.by, self.now) {
             Ok(claim) => claim.clone(),
             Err(lost) => return Ok(Err(lost)),
         };

@@ -1,7 +1,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use steadfast_domain::{Fence, JobId, Timestamp};
-use steadfast_queue::store::{ClaimId, ClaimLost, Owner, SUSPECT_ALONE_FOR, StoreLimits};
+use steadfast_queue::store::{ClaimId, ClaimLost, Owner, SUSPECT_ALONE_FOR, Speaker, StoreLimits};
 
 use crate::ready::is_suspect;
 
@@ -64,9 +64,11 @@ impl Claims {
     }
 
     /// The claim of that name, while it holds: from the moment its lease ends it is lost, whether or not
-    /// housekeeping has come to it.
-    pub(crate) fn held(&self, id: ClaimId, now: Timestamp) -> Result<&Claim, ClaimLost> {
-        let holds = |claim: &&Claim| claim.fence == id.fence && claim.expires_at.is_none_or(|at| at >= now);
+    /// housekeeping has come to it. Lost also to a speaker whose claim it is not.
+    pub(crate) fn held(&self, id: ClaimId, by: Speaker, now: Timestamp) -> Result<&Claim, ClaimLost> {
+        let lasts = |claim: &Claim| claim.expires_at.is_none_or(|at| at >= now);
+        let holds =
+            |claim: &&Claim| claim.fence == id.fence && by.may_speak_for(&claim.owner) && lasts(claim);
         self.get(id.job).filter(holds).ok_or(ClaimLost)
     }
 

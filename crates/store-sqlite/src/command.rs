@@ -5,7 +5,7 @@ use rusqlite::Result as Sql;
 use steadfast_domain::{Change, JobId, QueueName, Timestamp};
 use steadfast_queue::store::{
     Cancel, ClaimId, ClaimLost, ClaimRequest, Claimed, End, QueueSpec, QueueStatus, Renewal, Renewed,
-    Settlement, StoreError, Submission, SubmitError, Submitted, Upkeep,
+    Settlement, Speaker, StoreError, Submission, SubmitError, Submitted, Upkeep,
 };
 use tokio::sync::oneshot;
 
@@ -160,7 +160,7 @@ impl Command {
                 for id in ids {
                     let end = End::HandBack { checkpoint: None, after: std::time::Duration::ZERO };
                     // One that is lost has been handed back already.
-                    let _ = tx.settle(&Settlement { id: *id, end })?;
+                    let _ = tx.settle(&Settlement { id: *id, by: Speaker::Server, end })?;
                 }
             }
         }

@@ -11,8 +11,8 @@ impl Transaction<'_, '_> {
         &mut self,
         settlement: &Settlement,
     ) -> Result<std::result::Result<Change, ClaimLost>> {
-        let Settlement { id, end } = settlement;
-        let held = self.memory.claims().held(*id, self.now).map(|claim| claim.cancel_requested);
+        let Settlement { id, by, end } = settlement;
+        let held = self.memory.claims().held(*id, *by, self.now).map(|claim| claim.cancel_requested);
         let Some(stored) = self.find(id.job)? else { return Ok(Err(ClaimLost)) };
         let Ok(cancel_requested) = held else {
             let repeat = stored.settled_under(id.fence).filter(|change| end.may_lead_to(change.state));

@@ -239,7 +239,7 @@ mod tests {
     use prometheus::Registry;
     use std::time::Duration;
     use steadfast_domain::{BootId, KindName, NewJob, RawJson};
-    use steadfast_queue::store::{End, Owner, Retention, Want};
+    use steadfast_queue::store::{End, Owner, Retention, Speaker, Want};
     use tempfile::TempDir;
 
     /// A store whose file may not grow beyond `pages`: to SQLite that is a full disk.
@@ -286,7 +286,8 @@ mod tests {
         let request = ClaimRequest { owner, wants, max: accepted.len(), lease: Duration::MAX };
         for claimed in store.claim(request).await.unwrap() {
             let end = End::Completed { result: None };
-            let settled = store.settle(vec![Settlement { id: claimed.id, end }]).await.unwrap();
+            let settled =
+                store.settle(vec![Settlement { id: claimed.id, by: Speaker::Server, end }]).await.unwrap();
             assert!(settled[0].is_ok(), "what was accepted can end");
         }
         while store.upkeep(100).await.unwrap().more {}

@@ -7,7 +7,7 @@ use fail::FailScenario;
 use given::{Given, boot, echo, key, request};
 use steadfast_domain::JobState;
 use steadfast_queue::JobStore;
-use steadfast_queue::store::{End, How, KindCounts, Settlement, StoreError, SubmitError};
+use steadfast_queue::store::{End, How, KindCounts, Settlement, Speaker, StoreError, SubmitError};
 use steadfast_store_sqlite::SqliteStore;
 
 const END: End = End::Completed { result: None };
@@ -66,7 +66,7 @@ async fn a_settlement_that_happened(point: &str) {
     let store = given.open().await;
     given.submit(&store, echo()).await;
     let claimed = given.claim_one(&store, boot(1)).await;
-    let end = || vec![Settlement { id: claimed.id, end: END }];
+    let end = || vec![Settlement { id: claimed.id, by: Speaker::Server, end: END }];
     fail::cfg(point, "1*return").unwrap();
     assert!(matches!(store.settle(end()).await, Err(StoreError::Unknown { .. })));
     let settled = store.settle(end()).await.unwrap();

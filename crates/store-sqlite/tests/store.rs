@@ -9,8 +9,8 @@ use given::{Given, NEVER, boot, echo, failed, key, request};
 use steadfast_domain::{Job, JobState, NewJob, Priority, QueueName, RawJson};
 use steadfast_queue::JobStore;
 use steadfast_queue::store::{
-    Cancel, Claimed, End, Hint, How, ListQuery, QueueSpec, Refusal, Retention, Settlement, StoreError,
-    StoreLimits, SubmitError,
+    Cancel, Claimed, End, Hint, How, ListQuery, QueueSpec, Refusal, Retention, Settlement, Speaker,
+    StoreError, StoreLimits, SubmitError,
 };
 use steadfast_store_sqlite::OpenError;
 use tokio::time::Instant;
@@ -73,9 +73,10 @@ async fn an_earlier_process_is_counted_as_an_interruption_and_fences_grow() {
     let second = given.claim_one(&store, boot(2)).await;
     assert!(second.id.fence > first.id.fence);
     assert_eq!(second.job.attempt, 1);
-    let late = store.settle(vec![Settlement { id: first.id, end: END }]).await.unwrap();
+    let late = store.settle(vec![Settlement { id: first.id, by: Speaker::Server, end: END }]).await.unwrap();
     assert!(late[0].is_err(), "a stale worker cannot speak");
-    let settled = store.settle(vec![Settlement { id: second.id, end: END }]).await.unwrap();
+    let settled =
+        store.settle(vec![Settlement { id: second.id, by: Speaker::Server, end: END }]).await.unwrap();
     assert!(settled[0].is_ok());
 }
 
@@ -100,13 +101,16 @@ async fn a_settlement_repeated_after_a_restart_is_answered_as_the_first_time() {
     let store = given.open().await;
     given.submit(&store, echo()).await;
     let claimed = given.claim_one(&store, boot(1)).await;
-    let end = || vec![Settlement { id: claimed.id, end: END }];
+    let end = || vec![Settlement { id: claimed.id, by: Speaker::Server, end: END }];
     let first = store.settle(end()).await.unwrap();
     drop(store);
     let store = given.open().await;
     assert_eq!(store.settle(end()).await.unwrap(), first);
     let other = End::Dead { error: failed() };
-    assert!(store.settle(vec![Settlement { id: claimed.id, end: other }]).await.unwrap()[0].is_err());
+    assert!(
+        store.settle(vec![Settlement { id: claimed.id, by: Speaker::Server, end: other }]).await.unwrap()[0]
+            .is_err()
+    );
 }
 
 #[tokio::test]
@@ -115,7 +119,7 @@ async fn keys_queues_and_counters_survive_a_restart() {
     let store = given.open().await;
     let first = given.submit_with(&store, echo(), key("k", 1)).await.unwrap();
     let done = given.claim_one(&store, boot(1)).await;
-    store.settle(vec![Settlement { id: done.id, end: END }]).await.unwrap()[0].unwrap();
+    store.settle(vec![Settlement { id: done.id, by: Speaker::Server, end: END }]).await.unwrap()[0].unwrap();
     given.submit(&store, echo()).await;
     store.pause(&QueueName::default_queue(), true).await.unwrap();
     let before = store.queues().await.unwrap().remove(0);
@@ -164,7 +168,7 @@ async fn retention_takes_the_oldest_first_and_the_key_with_its_job() {
         given.submit_with(&store, echo(), key(name, 1)).await.unwrap();
         let Claimed { id, .. } = given.claim_one(&store, boot(1)).await;
         let end = if name == "dead" { End::Dead { error: failed() } } else { END };
-        store.settle(vec![Settlement { id, end }]).await.unwrap()[0].unwrap();
+        store.settle(vec![Settlement { id, by: Speaker::Server, end }]).await.unwrap()[0].unwrap();
     }
     let step = store.upkeep(1).await.unwrap();
     assert!(step.more);
@@ -195,7 +199,7 @@ async fn a_caller_who_is_gone_claims_nothing() {
             Poll::Pending => break hints,
             Poll::Ready(claimed) => {
                 let end = End::HandBack { checkpoint: None, after: Duration::ZERO };
-                store.settle(vec![Settlement { id: claimed[0].id, end }]).await.unwrap();
+                store.settle(vec![Settlement { id: claimed[0].id, by: Speaker::Server, end }]).await.unwrap();
             }
         }
     };
@@ -305,7 +309,7 @@ async fn work_waits_for_its_time_across_a_restart() {
     let job = given.submit(&store, echo()).await;
     let claimed = given.claim_one(&store, boot(1)).await;
     let end = End::Retry { error: failed(), after: Duration::from_secs(3_600) };
-    store.settle(vec![Settlement { id: claimed.id, end }]).await.unwrap()[0].unwrap();
+    store.settle(vec![Settlement { id: claimed.id, by: Speaker::Server, end }]).await.unwrap()[0].unwrap();
     drop(store);
     let store = given.open().await;
     assert!(given.claim(&store, boot(2), 1).await.is_empty());

@@ -15,7 +15,7 @@ use steadfast_queue::lease_desk::LeaseDeskConfig;
 use steadfast_queue::metrics::{AdmissionMetrics, PoolMetrics};
 use steadfast_queue::spans::Tracer;
 use steadfast_queue::store::{
-    ClaimRequest, Claimed, End, JobStore, Owner, QueueSpec, Settlement, StoreLimits, Want,
+    ClaimRequest, Claimed, End, JobStore, Owner, QueueSpec, Settlement, Speaker, StoreLimits, Want,
 };
 use steadfast_queue::{Admission, EventHub, LeaseDesk, MemoryStore};
 use steadfast_testkit::eventually;
@@ -256,7 +256,12 @@ impl Outside {
     }
 
     pub(crate) async fn settle(&self, claimed: &Claimed, end: End) {
-        let settled = self.store.inner.settle(vec![Settlement { id: claimed.id, end }]).await.unwrap();
+        let settled = self
+            .store
+            .inner
+            .settle(vec![Settlement { id: claimed.id, by: Speaker::Server, end }])
+            .await
+            .unwrap();
         settled[0].unwrap();
     }
 

@@ -6,8 +6,8 @@ use steadfast_domain::{BootId, KindName, NewJob, QueueName, RawJson};
 use steadfast_queue::JobStore;
 use steadfast_queue::metrics::StoreMetrics;
 use steadfast_queue::store::{
-    ClaimId, ClaimRequest, Claimed, End, Owner, QueueSpec, Retention, Settlement, StoreLimits, Submission,
-    Want,
+    ClaimId, ClaimRequest, Claimed, End, Owner, QueueSpec, Retention, Settlement, Speaker, StoreLimits,
+    Submission, Want,
 };
 use steadfast_store_postgres::{PostgresConfig, PostgresStore};
 use tokio::time::Instant;
@@ -79,7 +79,7 @@ impl Jobs for Stored {
     }
 
     async fn settle(&self, claims: Vec<ClaimId>) -> Result<(), BenchError> {
-        let completed = |id| Settlement { id, end: End::Completed { result: None } };
+        let completed = |id| Settlement { id, by: Speaker::Server, end: End::Completed { result: None } };
         let settled = self.store.settle(claims.into_iter().map(completed).collect()).await;
         let settled = settled.map_err(|error| BenchError::invalid("a settlement", error.to_string()))?;
         match settled.into_iter().find_map(Result::err) {

@@ -3,7 +3,7 @@ use steadfast_domain::{Change, Job, JobId, JobState, RawJson, limits};
 use super::Shared;
 use crate::admission::Rejection;
 use crate::handler::Failure;
-use crate::store::{ClaimId, ClaimLost, End, SUSPECT_INTERRUPTIONS, Settlement};
+use crate::store::{ClaimId, ClaimLost, End, SUSPECT_INTERRUPTIONS, Settlement, Speaker};
 use crate::verdict::Verdict;
 
 /// How a worker says that an attempt ended.
@@ -104,7 +104,8 @@ impl Shared {
         &self,
         told: impl Iterator<Item = &Told>,
     ) -> Result<Vec<Result<Change, ClaimLost>>, Rejection> {
-        let settlements = told.map(|told| Settlement { id: told.id, end: told.end.clone() }).collect();
+        let settlements =
+            told.map(|told| Settlement { id: told.id, by: Speaker::Worker, end: told.end.clone() }).collect();
         self.store.settle(settlements).await.map_err(|error| self.admission.store_error(error))
     }
 

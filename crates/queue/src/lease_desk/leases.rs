@@ -8,7 +8,7 @@ use steadfast_lifecycle::{Phase, Phases, Tasks};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use crate::store::{ClaimId, End, JobStore, Settlement};
+use crate::store::{ClaimId, End, JobStore, Settlement, Speaker};
 
 /// How often a hand-back that the store could not take is tried again.
 const RETRY_EVERY: Duration = Duration::from_millis(500);
@@ -105,7 +105,11 @@ impl HandBack {
     /// Tries until the store has answered, the leases have lapsed by themselves, or the process goes.
     async fn run(self, ids: Vec<ClaimId>, lapse_at: Instant) {
         tracing::info!(leases = ids.len(), "leases go back: their worker went away before it had them");
-        let back = |id| Settlement { id, end: End::HandBack { checkpoint: None, after: Duration::ZERO } };
+        let back = |id| Settlement {
+            id,
+            by: Speaker::Server,
+            end: End::HandBack { checkpoint: None, after: Duration::ZERO },
+        };
         let settlements: Vec<Settlement> = ids.into_iter().map(back).collect();
         while let Err(error) = self.store.settle(settlements.clone()).await {
             tracing::debug!(%error, "leases cannot be handed back now");

@@ -8,7 +8,7 @@ use super::clock::Now;
 use super::ready::{InOrder, Place};
 use super::state::{Claim, Entry, State};
 use crate::store::{
-    ClaimId, ClaimLost, ClaimRequest, Claimed, Owner, Renewal, Renewed, SUSPECT_ALONE_FOR, Want,
+    ClaimId, ClaimLost, ClaimRequest, Claimed, Owner, Renewal, Renewed, SUSPECT_ALONE_FOR, Speaker, Want,
 };
 
 /// What a claim takes, and what it found expired on the way.
@@ -42,7 +42,7 @@ impl State {
 
     /// Heartbeat of one claim.
     pub(super) fn renew(&mut self, renewal: Renewal, now: Now) -> Result<Renewed, ClaimLost> {
-        self.held(renewal.id, now)?;
+        self.held(renewal.id, renewal.by, now)?;
         let entry = self.jobs.get_mut(&renewal.id.job).ok_or(ClaimLost)?;
         let claim = entry.claim.as_mut().ok_or(ClaimLost)?;
         let ends = lease_end(&claim.owner, renewal.lease, now);
@@ -63,12 +63,13 @@ impl State {
         Ok(Renewed { valid_for, cancel_requested: entry.job.cancel_requested })
     }
 
-    /// The job under this claim, while the claim holds.
-    pub(super) fn held(&self, id: ClaimId, now: Now) -> Result<&Entry, ClaimLost> {
+    /// The job under this claim, while the claim holds and is the speaker's.
+    pub(super) fn held(&self, id: ClaimId, by: Speaker, now: Now) -> Result<&Entry, ClaimLost> {
         let entry = self.jobs.get(&id.job).ok_or(ClaimLost)?;
         let claim = entry.claim.as_ref().ok_or(ClaimLost)?;
         let lapsed = claim.ends.is_some_and(|ends| ends <= now.instant);
-        if claim.fence == id.fence && !lapsed { Ok(entry) } else { Err(ClaimLost) }
+        let holds = claim.fence == id.fence && by.may_speak_for(&claim.owner) && !lapsed;
+        if holds { Ok(entry) } else { Err(ClaimLost) }
     }
 
     fn pick(&self, request: &ClaimRequest, now: Now) -> Picked {

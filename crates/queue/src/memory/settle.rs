@@ -6,14 +6,14 @@ use crate::store::{Cancel, ClaimId, ClaimLost, Hint, Interruption, Settlement};
 
 impl State {
     pub(super) fn settle(&mut self, settlement: Settlement, now: Now) -> Result<Change, ClaimLost> {
-        let Settlement { id, end } = settlement;
+        let Settlement { id, by, end } = settlement;
         let entry = self.jobs.get(&id.job).ok_or(ClaimLost)?;
         if let Some((fence, change)) = entry.settled
             && fence == id.fence
         {
             return if end.may_lead_to(change.state) { Ok(change) } else { Err(ClaimLost) };
         }
-        let cancel_requested = self.held(id, now)?.job.cancel_requested;
+        let cancel_requested = self.held(id, by, now)?.job.cancel_requested;
         let event = end.event(cancel_requested);
         let change = self.change(id.job, event, now, |entry, state| {
             end.record(&mut entry.job, state, now.at);

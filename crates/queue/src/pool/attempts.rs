@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 
 use super::attempt::Attempt;
 use super::slots::Slot;
-use crate::store::{ClaimId, Settlement};
+use crate::store::{ClaimId, Settlement, Speaker};
 use crate::verdict::Verdict;
 
 /// Every claim that this process holds, from before its handler starts until its settlement is answered.
@@ -104,7 +104,7 @@ impl Attempts {
         let count = table.to_settle.len().min(max);
         let next = table.to_settle.drain(..count);
         next.filter_map(|id| match &table.held.get(&id)?.stage {
-            Stage::Decided(verdict) => Some(Settlement { id, end: verdict.end.clone() }),
+            Stage::Decided(verdict) => Some(Settlement { id, by: Speaker::Server, end: verdict.end.clone() }),
             Stage::Running | Stage::Over => None,
         })
         .collect()

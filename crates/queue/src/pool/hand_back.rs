@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::attempts::{Held, Stage};
 use super::supervision::END_WAIT;
 use super::{Pool, PoolReport};
-use crate::store::{ClaimLost, End, Settlement};
+use crate::store::{ClaimLost, End, Settlement, Speaker};
 
 impl Pool {
     /// Takes no more results: from here on nothing a handler returns counts, and every supervisor cuts its
@@ -66,5 +66,5 @@ fn settlement(held: &Held, rest_after: Duration) -> Settlement {
         Stage::Over => End::HandBack { checkpoint: None, after: Duration::ZERO },
         Stage::Running => End::HandBack { checkpoint: None, after: rest_after },
     };
-    Settlement { id: held.attempt.id, end }
+    Settlement { id: held.attempt.id, by: Speaker::Server, end }
 }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::Pool;
 use super::attempt::Attempt;
 use crate::handler::{CheckpointError, StopReason};
-use crate::store::{ClaimLost, Renewal, Renewed, StoreError};
+use crate::store::{ClaimLost, Renewal, Renewed, Speaker, StoreError};
 
 /// How often progress is written: at most this often for each job.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
@@ -90,7 +90,13 @@ impl Pool {
                 self.hub.report_progress(&attempt.job, progress);
             }
             let (checkpoint, stored) = checkpoint.map(|c| (c.value, c.stored)).unzip();
-            let renewal = Renewal { id: attempt.id, lease: self.config.lease, progress, checkpoint };
+            let renewal = Renewal {
+                id: attempt.id,
+                by: Speaker::Server,
+                lease: self.config.lease,
+                progress,
+                checkpoint,
+            };
             round.push(Entry { attempt, renewal, stored });
         }
         round

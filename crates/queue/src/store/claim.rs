@@ -41,6 +41,22 @@ impl fmt::Display for Owner {
     }
 }
 
+/// Who says something under a claim. Lease ids can be guessed: they name a job and a number that is counted up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Speaker {
+    /// This process: it made the claim, or acts for whoever it made it for.
+    Server,
+    /// Somebody who named a lease. Only a worker's claim can be meant: of what processes run, outsiders hold nothing.
+    Worker,
+}
+
+impl Speaker {
+    /// Whether it may speak under a claim of `owner`.
+    pub fn may_speak_for(self, owner: &Owner) -> bool {
+        self == Self::Server || matches!(owner, Owner::Worker(_))
+    }
+}
+
 /// One queue's part of a [`ClaimRequest`].
 #[derive(Debug, Clone)]
 pub struct Want {
@@ -78,6 +94,8 @@ pub struct Claimed {
 pub struct Renewal {
     /// Which claim.
     pub id: ClaimId,
+    /// Who renews it.
+    pub by: Speaker,
     /// How long it is to hold from now.
     pub lease: Duration,
     /// What the handler reports.
@@ -95,7 +113,8 @@ pub struct Renewed {
     pub cancel_requested: bool,
 }
 
-/// The claim is superseded, lapsed, or was settled under another token: whoever held it must not speak.
+/// The claim is superseded, lapsed, was settled under another token, or is not the [`Speaker`]'s: whoever held it must
+/// not speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the claim is lost")]
 pub struct ClaimLost;

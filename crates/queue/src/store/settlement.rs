@@ -2,13 +2,15 @@ use std::time::Duration;
 
 use steadfast_domain::{Event, Job, JobError, JobState, RawJson, Timestamp};
 
-use super::ClaimId;
+use super::{ClaimId, Speaker};
 
 /// How one attempt ended.
 #[derive(Debug, Clone)]
 pub struct Settlement {
     /// Under which claim it ran.
     pub id: ClaimId,
+    /// Who says so.
+    pub by: Speaker,
     /// How it ended.
     pub end: End,
 }

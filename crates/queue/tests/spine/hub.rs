@@ -8,7 +8,7 @@ use rand::{Rng, SeedableRng};
 use steadfast_domain::{BootId, Job, JobId, JobState, QueueName, Version};
 use steadfast_lifecycle::Phase;
 use steadfast_queue::hub::Followed;
-use steadfast_queue::store::{ClaimRequest, End, Failed, JobStore, Owner, Settlement, Want};
+use steadfast_queue::store::{ClaimRequest, End, Failed, JobStore, Owner, Settlement, Speaker, Want};
 use tokio::time::Instant;
 
 use crate::faulty_store::FaultyStore;
@@ -25,7 +25,8 @@ async fn attempt(inside: &Inside, end: End) {
     let request = ClaimRequest { owner, wants: vec![want], max: 1, lease: Duration::from_secs(30) };
     let claimed = inside.store.claim(request).await.unwrap().remove(0);
     inside.hub.report_processing(&claimed.job);
-    inside.store.settle(vec![Settlement { id: claimed.id, end }]).await.unwrap()[0].unwrap();
+    inside.store.settle(vec![Settlement { id: claimed.id, by: Speaker::Server, end }]).await.unwrap()[0]
+        .unwrap();
 }
 
 fn retry() -> End {

@@ -5,10 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use steadfast_domain::{JobState, WorkerName};
+use steadfast_domain::{BootId, JobState, WorkerName};
 use steadfast_lifecycle::Phase;
 use steadfast_queue::lease_desk::{Directive, Ending, Heartbeat, Order, Settling, WrongQueue};
-use steadfast_queue::store::{ClaimId, ClaimLost, JobStore, Submission};
+use steadfast_queue::store::{ClaimId, ClaimLost, ClaimRequest, JobStore, Owner, Submission, Want};
 use steadfast_queue::{Failure, LeaseDesk};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -64,6 +64,31 @@ async fn taken(desk: &LeaseDesk) -> ClaimId {
 async fn settled(desk: &LeaseDesk, id: ClaimId, ending: Ending) -> Result<JobState, ClaimLost> {
     let answers = desk.settle(vec![Settling { id, ending }], ()).await.unwrap();
     answers[0].map(|change| change.state)
+}
+
+/// Lease ids can be guessed: what the server's own pool runs is nobody's to settle or renew here.
+#[tokio::test(start_paused = true)]
+async fn no_lease_is_on_what_a_process_runs() {
+    let inside = inside().await;
+    let desk = inside.desk();
+    let job = inside.submit(work()).await;
+    let want = Want { queue: queue("default"), kinds: None, share: 1 };
+    let owner = Owner::Process(BootId::from_random(1));
+    let request = ClaimRequest { owner, wants: vec![want], max: 1, lease: LEASE };
+    let id = inside.store.claim(request).await.unwrap().pop().unwrap().id;
+    let endings = [
+        Ending::Complete { result: None },
+        Ending::Fail(Failure::permanent("guessed", "by a worker")),
+        Ending::Release { checkpoint: None },
+    ];
+    for ending in endings {
+        assert_eq!(settled(&desk, id, ending).await, Err(ClaimLost));
+    }
+    let heartbeat = Heartbeat { id, lease: LEASE, progress: None, checkpoint: Some(json("1")) };
+    let answers = desk.renew(vec![heartbeat], ()).await.unwrap();
+    assert!(answers[0].is_err(), "{answers:?}");
+    let job = inside.store.get(&[job]).await.unwrap().pop().flatten().unwrap();
+    assert_eq!((job.state, job.checkpoint), (JobState::Processing, None));
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use steadfast_domain::{JobId, JobState};
 use steadfast_lifecycle::Phase;
 use steadfast_queue::pool::PoolReport;
-use steadfast_queue::store::{ClaimLost, End, JobStore, Settlement};
+use steadfast_queue::store::{ClaimLost, End, JobStore, Settlement, Speaker};
 use steadfast_queue::{Finish, JobContext, JobHandler, StopReason};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
@@ -119,7 +119,7 @@ async fn what_ignores_its_stop_is_handed_back_and_its_late_result_refused() {
     let job = inside.store.job(id).await;
     assert_eq!((job.state, job.attempt, job.interruptions), (JobState::Queued, 0, 0));
     let claim = inside.store.claimed.lock()[0];
-    let late = Settlement { id: claim, end: End::Completed { result: None } };
+    let late = Settlement { id: claim, by: Speaker::Server, end: End::Completed { result: None } };
     assert_eq!(inside.store.settle(vec![late]).await.unwrap(), [Err(ClaimLost)]);
 }
 

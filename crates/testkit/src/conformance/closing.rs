@@ -2,7 +2,7 @@
 
 use steadfast_domain::JobId;
 use steadfast_queue::store::{
-    ClaimRequest, ListQuery, Renewal, Settlement, StoreError, Submission, SubmitError,
+    ClaimRequest, ListQuery, Renewal, Settlement, Speaker, StoreError, Submission, SubmitError,
 };
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::Instant;
@@ -27,8 +27,9 @@ pub async fn a_closed_store_refuses_every_call(bench: &mut dyn Bench) {
         assert!(matches!(refused, Err(SubmitError::Store(StoreError::Closed))), "{refused:?}");
     }
     let request = ClaimRequest { owner, wants: vec![want("default")], max: 1, lease: LONG };
-    let renewal = Renewal { id: claimed.id, lease: LONG, progress: None, checkpoint: None };
-    let settlement = Settlement { id: claimed.id, end: completed() };
+    let renewal =
+        Renewal { id: claimed.id, by: Speaker::Server, lease: LONG, progress: None, checkpoint: None };
+    let settlement = Settlement { id: claimed.id, by: Speaker::Server, end: completed() };
     let ids: [JobId; 1] = [claimed.id.job];
     let refused = [
         seam.declare(&[]).await,

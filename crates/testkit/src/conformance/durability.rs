@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use steadfast_domain::{Job, JobId, JobState, NewJob, Start};
-use steadfast_queue::store::{Cancel, ClaimLost, How, ListQuery, Refusal, Renewal, StoreLimits, Submission};
+use steadfast_queue::store::{
+    Cancel, ClaimLost, How, ListQuery, Refusal, Renewal, Speaker, StoreLimits, Submission,
+};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -68,7 +70,10 @@ pub async fn claims_of_a_crashed_process_are_interruptions(bench: &mut dyn Bench
     store.submit_all(echoes(3)).await;
     let old = store.claim_as(&store.owner, vec![want("default")], 3, SHORT).await;
     let checkpoint = Some(json("[1]"));
-    store.report(Renewal { id: old[0].id, lease: SHORT, progress: None, checkpoint }).await.expect("holds");
+    store
+        .report(Renewal { id: old[0].id, by: Speaker::Server, lease: SHORT, progress: None, checkpoint })
+        .await
+        .expect("holds");
     assert_eq!(store.cancel(old[2].id.job).await, Cancel::Requested);
     drop(store);
 

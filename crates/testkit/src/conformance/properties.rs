@@ -73,6 +73,7 @@ macro_rules! each_property {
                 settlements_at_once_under_one_token_are_one,
                 a_result_after_the_hand_back_is_refused,
                 a_lapsed_claim_may_not_speak,
+                a_worker_has_no_say_in_what_a_process_runs,
                 one_bad_item_never_fails_another,
                 what_is_said_twice_in_one_call_is_said_once,
                 attempts_are_counted_and_refunded,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use steadfast_domain::{JobState, NewJob, Start};
-use steadfast_queue::store::{End, How, Refusal, Renewal, StoreLimits};
+use steadfast_queue::store::{End, How, Refusal, Renewal, Speaker, StoreLimits};
 use tokio::task::{JoinSet, yield_now};
 
 use super::Bench;
@@ -123,8 +123,13 @@ pub async fn accepted_work_needs_no_new_room(bench: &mut dyn Bench) {
 
     store.end(retried.id, retry(Duration::ZERO)).await;
     let checkpoint = Some(json("\"far more bytes than there is room for\""));
-    let renewal =
-        Renewal { id: done.id, lease: LONG, progress: checkpoint.clone(), checkpoint: checkpoint.clone() };
+    let renewal = Renewal {
+        id: done.id,
+        by: Speaker::Server,
+        lease: LONG,
+        progress: checkpoint.clone(),
+        checkpoint: checkpoint.clone(),
+    };
     store.report(renewal).await.expect("the claim holds");
     store.end(returned.id, End::HandBack { checkpoint: checkpoint.clone(), after: Duration::ZERO }).await;
     store.until_state(lost.id.job, JobState::Queued).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use steadfast_domain::{Fence, HISTORY_MAX, JobId, JobState, NewJob, limits};
-use steadfast_queue::store::{ClaimId, ClaimLost, End, Failed, Renewal, Settlement};
+use steadfast_queue::store::{ClaimId, ClaimLost, End, Failed, Renewal, Settlement, Speaker};
 use tokio::task::JoinSet;
 
 use super::Bench;
@@ -115,7 +115,13 @@ pub async fn a_lapsed_claim_may_not_speak(bench: &mut dyn Bench) {
     store.until_state(job.id, JobState::Queued).await;
     let version = store.job(job.id).await.version;
     let checkpoint = Some(json("1"));
-    let report = || Renewal { id: stale, lease: LONG, progress: None, checkpoint: checkpoint.clone() };
+    let report = || Renewal {
+        id: stale,
+        by: Speaker::Server,
+        lease: LONG,
+        progress: None,
+        checkpoint: checkpoint.clone(),
+    };
     for _ in 0..2 {
         assert_eq!(store.settle(stale, completed()).await, Err(ClaimLost));
         assert_eq!(store.settle(stale, hand_back(LONG)).await, Err(ClaimLost));
@@ -125,6 +131,40 @@ pub async fn a_lapsed_claim_may_not_speak(bench: &mut dyn Bench) {
         store.claim(1).await;
     }
     assert_eq!(store.state(job.id).await, JobState::Processing);
+}
+
+/// A worker that names the token of a process's claim changes nothing, also beside the process itself. Under a
+/// worker's claim it is heard.
+pub async fn a_worker_has_no_say_in_what_a_process_runs(bench: &mut dyn Bench) {
+    let store = Subject::open(bench).await;
+    let says = |id, end| vec![Settlement { id, by: Speaker::Worker, end }];
+    let reports = |id, by, text| {
+        let part = Some(json(text));
+        Renewal { id, by, lease: LONG, progress: part.clone(), checkpoint: part }
+    };
+    store.submit(echo()).await;
+    let id = store.claim_one().await.id;
+    let before = store.job(id.job).await;
+    for end in [completed(), dead(), retry(LONG), hand_back(LONG), End::Cancelled] {
+        assert_eq!(store.seam().settle(says(id, end)).await.expect("settles"), [Err(ClaimLost)]);
+    }
+    assert_eq!(store.report(reports(id, Speaker::Worker, "1")).await, Err(ClaimLost));
+    let now = store.job(id.job).await;
+    assert_eq!((now.version, now.state), (before.version, JobState::Processing));
+    assert_eq!((now.progress, now.checkpoint), (None, None));
+
+    let both = [(Speaker::Server, "2"), (Speaker::Worker, "3")].map(|(by, text)| reports(id, by, text));
+    let answers = store.seam().renew(both.to_vec()).await.expect("renews");
+    assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false]);
+    let now = store.job(id.job).await;
+    assert_eq!((now.progress, now.checkpoint), (Some(json("2")), Some(json("2"))));
+    store.end(id, completed()).await;
+
+    store.submit(of_kind("k")).await;
+    let id = store.lease("k", LONG).await.id;
+    store.report(reports(id, Speaker::Worker, "4")).await.expect("holds");
+    let answers = store.seam().settle(says(id, dead())).await.expect("settles");
+    assert_eq!(answers[0].map(|change| change.state), Ok(JobState::Dead));
 }
 
 /// One bad settlement or renewal never fails another, and answers follow the order of the questions.
@@ -139,7 +179,7 @@ pub async fn one_bad_item_never_fails_another(bench: &mut dyn Bench) {
     assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true, false, true]);
 
     let ends = [(forged, completed()), (held[2], dead()), (unknown, completed()), (held[0], completed())];
-    let settlements = ends.map(|(id, end)| Settlement { id, end }).to_vec();
+    let settlements = ends.map(|(id, end)| Settlement { id, by: Speaker::Server, end }).to_vec();
     let answers = store.seam().settle(settlements).await.expect("settles");
     let states: Vec<_> =
         answers.iter().map(|answer| answer.map(|change| (change.id, change.state))).collect();
@@ -164,7 +204,7 @@ pub async fn what_is_said_twice_in_one_call_is_said_once(bench: &mut dyn Bench) 
     assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
 
     let ends = [(largest, dead()), (id, retry(LONG)), (id, retry(LONG)), (id, completed())];
-    let settlements = ends.map(|(id, end)| Settlement { id, end }).to_vec();
+    let settlements = ends.map(|(id, end)| Settlement { id, by: Speaker::Server, end }).to_vec();
     let answers = store.seam().settle(settlements).await.expect("settles");
     assert_eq!((answers[0], answers[1], answers[3]), (Err(ClaimLost), answers[2], Err(ClaimLost)));
     assert_eq!(answers[1].map(|change| change.state), Ok(JobState::Retryable));
@@ -173,7 +213,7 @@ pub async fn what_is_said_twice_in_one_call_is_said_once(bench: &mut dyn Bench) 
 }
 
 fn renewal(id: ClaimId) -> Renewal {
-    Renewal { id, lease: LONG, progress: None, checkpoint: None }
+    Renewal { id, by: Speaker::Server, lease: LONG, progress: None, checkpoint: None }
 }
 
 /// A retry consumes its attempt, a hand-back refunds it.
@@ -237,7 +277,10 @@ pub async fn a_checkpoint_outlives_its_lost_claim(bench: &mut dyn Bench) {
     let claimed = store.lease("k", LONG).await;
     for n in 1..=3 {
         let (progress, checkpoint) = (Some(json(&format!("{{\"done\":{n}}}"))), Some(json(&n.to_string())));
-        store.report(Renewal { id: claimed.id, lease: LONG, progress, checkpoint }).await.expect("holds");
+        store
+            .report(Renewal { id: claimed.id, by: Speaker::Server, lease: LONG, progress, checkpoint })
+            .await
+            .expect("holds");
     }
     store.report(renewal(claimed.id)).await.expect("holds");
     let job = store.job(claimed.id.job).await;
@@ -266,7 +309,10 @@ pub async fn json_comes_back_byte_for_byte(bench: &mut dyn Bench) {
         let claimed = store.claim_one().await;
         assert_eq!(claimed.job.payload.as_ref().map(|json| json.as_str()), Some(text));
         let (progress, checkpoint) = (Some(json.clone()), Some(json.clone()));
-        store.report(Renewal { id: claimed.id, lease: LONG, progress, checkpoint }).await.expect("holds");
+        store
+            .report(Renewal { id: claimed.id, by: Speaker::Server, lease: LONG, progress, checkpoint })
+            .await
+            .expect("holds");
         store.end(claimed.id, End::Completed { result: Some(json) }).await;
         let job = store.job(job.id).await;
         for stored in [job.payload, job.result, job.progress] {

@@ -11,7 +11,7 @@ use steadfast_domain::{
 use steadfast_queue::JobStore;
 use steadfast_queue::store::{
     Cancel, ClaimId, ClaimLost, ClaimRequest, Claimed, End, Failed, How, IdempotencyKey, KeyScope, ListQuery,
-    Owner, QueueSpec, QueueStatus, Refusal, Renewal, Renewed, Settlement, StoreLimits, Submission,
+    Owner, QueueSpec, QueueStatus, Refusal, Renewal, Renewed, Settlement, Speaker, StoreLimits, Submission,
     SubmitError, Submitted, Want,
 };
 use tokio::time::Instant;
@@ -161,7 +161,7 @@ impl Subject {
 
     /// Settles one claim.
     pub async fn settle(&self, id: ClaimId, end: End) -> Result<Change, ClaimLost> {
-        only(self.store.settle(vec![Settlement { id, end }]).await.expect("settles"))
+        only(self.store.settle(vec![Settlement { id, by: Speaker::Server, end }]).await.expect("settles"))
     }
 
     /// Settles one claim that must hold.
@@ -185,7 +185,7 @@ impl Subject {
 
     /// Renews one claim and reports nothing.
     pub async fn renew(&self, id: ClaimId, lease: Duration) -> Result<Renewed, ClaimLost> {
-        self.report(Renewal { id, lease, progress: None, checkpoint: None }).await
+        self.report(Renewal { id, by: Speaker::Server, lease, progress: None, checkpoint: None }).await
     }
 
     /// Renews one claim with what its handler reports.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use steadfast_domain::{Job, JobId, JobState, Version};
-use steadfast_queue::store::Renewal;
+use steadfast_queue::store::{Renewal, Speaker};
 
 use super::Bench;
 use super::subject::{LONG, Subject, completed, dead, echo, hand_back, json, of_kind, retry};
@@ -35,7 +35,10 @@ pub async fn what_is_not_durable_has_no_version(bench: &mut dyn Bench) {
     let submitted = store.submit(echo()).await;
     let claimed = store.claim_one().await;
     let (progress, checkpoint) = (Some(json("1")), Some(json("2")));
-    store.report(Renewal { id: claimed.id, lease: LONG, progress, checkpoint }).await.expect("holds");
+    store
+        .report(Renewal { id: claimed.id, by: Speaker::Server, lease: LONG, progress, checkpoint })
+        .await
+        .expect("holds");
     store.cancel(submitted.id).await;
     let job = store.job(submitted.id).await;
     assert_eq!((job.version, job.history), (Version::FIRST, submitted.history));

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use steadfast_domain::{Change, Job, JobId, NewJob};
 use steadfast_queue::store::{
-    Cancel, ClaimId, ClaimLost, Claimed, End, How, IdempotencyKey, Refusal, Renewal, Renewed, Submitted, Want,
+    Cancel, ClaimId, ClaimLost, Claimed, End, How, IdempotencyKey, Refusal, Renewal, Renewed, Speaker,
+    Submitted, Want,
 };
 
 use super::step::{By, Ending, Span};
@@ -47,8 +48,13 @@ impl Call {
             }
             Self::Settle { claim, end } => Answer::Settle(store.settle(*claim, end.end()).await),
             Self::Renew { claim, lease } => {
-                let renewal =
-                    Renewal { id: *claim, lease: lease.duration(), progress: None, checkpoint: None };
+                let renewal = Renewal {
+                    id: *claim,
+                    by: Speaker::Server,
+                    lease: lease.duration(),
+                    progress: None,
+                    checkpoint: None,
+                };
                 Answer::Renew(store.report(renewal).await)
             }
             Self::Cancel(id) => Answer::Cancel(store.cancel(*id).await),

@@ -50,6 +50,8 @@ pub(crate) enum Fault {
     RenewalIgnored,
     /// Takes results under old tokens.
     FenceIgnored,
+    /// Lets workers speak under every claim.
+    SpeakerIgnored,
     /// Refuses a repeated settlement.
     RepeatRefused,
     /// Counts an attempt that was handed back.
@@ -146,6 +148,7 @@ pub(crate) const FAULTS: &[(Fault, &str)] = &[
     (Fault::RenewalIgnored, "a_renewed_lease_outlives_its_first_end"),
     (Fault::FenceIgnored, "a_result_after_the_hand_back_is_refused"),
     (Fault::FenceIgnored, "a_lapsed_claim_may_not_speak"),
+    (Fault::SpeakerIgnored, "a_worker_has_no_say_in_what_a_process_runs"),
     (Fault::RepeatRefused, "a_repeated_settlement_is_answered_as_the_first"),
     (Fault::HandBackCounted, "attempts_are_counted_and_refunded"),
     (Fault::RetryNeedsRoom, "accepted_work_needs_no_new_room"),

@@ -12,7 +12,7 @@ use steadfast_domain::{
 use steadfast_queue::store::{
     Cancel, ClaimId, ClaimLost, ClaimRequest, Claimed, Durability, End, Failed, Hint, How, JobCounts,
     KeyScope, KindCounts, ListQuery, Owner, Page, QueueSpec, QueueStatus, Refusal, Renewal, Renewed,
-    Retention, Settlement, StoreError, StoreLimits, Submission, SubmitError, Submitted, Upkeep,
+    Retention, Settlement, Speaker, StoreError, StoreLimits, Submission, SubmitError, Submitted, Upkeep,
 };
 use steadfast_queue::{JobStore, MemoryStore};
 use tokio::sync::broadcast;
@@ -122,6 +122,7 @@ impl FaultyStore {
             (Some(Fault::FenceIgnored), _) => {
                 settlement.id.fence = self.seen.lock().newest.get(&id.job).copied().unwrap_or(id.fence);
             }
+            (Some(Fault::SpeakerIgnored), _) => settlement.by = Speaker::Server,
             (Some(Fault::HandBackCounted), End::HandBack { after, .. }) => {
                 let error = Failed { code: String::new(), message: String::new() };
                 settlement.end = End::Retry { error, after: *after };
@@ -273,6 +274,9 @@ impl JobStore for FaultyStore {
             renewal.id = self.shown(renewal.id);
             if self.is(Fault::CheckpointLost) {
                 renewal.checkpoint = None;
+            }
+            if self.is(Fault::SpeakerIgnored) {
+                renewal.by = Speaker::Server;
             }
         }
         if self.is(Fault::RenewalIgnored) {
