@@ -86,9 +86,11 @@ pub(crate) fn tls(files: Option<TlsFiles>) -> (Option<Arc<Tls>>, Option<Reloadab
 
 /// A server that only this machine reaches may deliver to this machine.
 pub(crate) fn http_kind(settings: &Settings) -> HttpConfig {
+    let mut addresses = std::iter::once(settings.listen).chain(settings.admin_listen);
+    let is_local = addresses.all(|address| address.ip().to_canonical().is_loopback());
     HttpConfig {
         allow_private: settings.allow_private_addresses,
-        allow_loopback: settings.allow_private_addresses || settings.listen.ip().is_loopback(),
+        allow_loopback: settings.allow_private_addresses || is_local,
     }
 }
 
@@ -158,6 +160,9 @@ mod tests {
     fn loopback_is_delivered_to_only_from_loopback_or_by_a_setting() {
         let mut settings = Settings::default();
         assert!(http_kind(&settings).allow_loopback && !http_kind(&settings).allow_private);
+        settings.admin_listen = Some(([0, 0, 0, 0], 8081).into());
+        assert!(!http_kind(&settings).allow_loopback);
+        settings.admin_listen = None;
         settings.listen = ([0, 0, 0, 0], 8080).into();
         assert!(!http_kind(&settings).allow_loopback);
         settings.allow_private_addresses = true;

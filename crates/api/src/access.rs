@@ -6,6 +6,7 @@
 mod bearer;
 mod guard;
 mod in_force;
+mod place;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -59,8 +60,8 @@ pub struct Tokens(HashMap<TokenHash, Arc<Known>>);
 #[derive(Debug)]
 pub(crate) struct Known {
     pub(crate) grant: Grant,
-    /// Gone with the token: what goes on for its sake hears of that.
-    in_force: watch::Sender<()>,
+    /// False once it is taken back: what goes on for its sake hears of that.
+    in_force: watch::Sender<bool>,
 }
 
 /// The tokens in force, for all who ask. Without any, everything is open to everybody.
@@ -164,7 +165,7 @@ impl Tokens {
 
 impl FromIterator<(TokenHash, Grant)> for Tokens {
     fn from_iter<I: IntoIterator<Item = (TokenHash, Grant)>>(tokens: I) -> Self {
-        let known = |grant| Arc::new(Known { grant, in_force: watch::channel(()).0 });
+        let known = |grant| Arc::new(Known { grant, in_force: watch::channel(true).0 });
         Self(tokens.into_iter().map(|(hash, grant)| (hash, known(grant))).collect())
     }
 }
@@ -178,11 +179,18 @@ impl Access {
     /// From now on these tokens are the ones in force. Streams that a token opened which is not among them, or gives
     /// something else now, end.
     pub fn replace(&self, tokens: Tokens) {
-        let tokens = match &*self.0.load() {
+        let before = self.0.load_full();
+        let tokens = Arc::new(match &before {
             Some(before) => tokens.after(before),
             None => tokens,
-        };
-        self.0.store(Some(Arc::new(tokens)));
+        });
+        self.0.store(Some(Arc::clone(&tokens)));
+        for (hash, known) in before.iter().flat_map(|before| &before.0) {
+            // Requests may hold it for long yet.
+            if !tokens.0.get(hash).is_some_and(|now| Arc::ptr_eq(now, known)) {
+                known.in_force.send_replace(false);
+            }
+        }
     }
 
     /// Whether a token is needed for anything.

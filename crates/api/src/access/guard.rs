@@ -6,19 +6,16 @@ use axum::extract::Request;
 use axum::handler::Handler;
 use axum::response::{IntoResponse, Response};
 use futures_util::future::Either;
-use http::{Extensions, HeaderMap};
+use http::Extensions;
 use steadfast_domain::Tenant;
 use steadfast_wire::ErrorCode;
 
 use super::bearer::Presented;
-use super::{Known, Scope};
+use super::{Known, Scope, place};
 use crate::app::App;
 use crate::body::pass_over;
 use crate::connections::Peer;
 use crate::problem::Refused;
-
-/// Headers that a proxy adds: behind one on this machine, everybody would be a peer on this machine.
-const FORWARDED: [&str; 3] = ["forwarded", "x-forwarded-for", "via"];
 
 /// What a route asks of whoever calls it, where the server has tokens at all. On the admin listener it asks nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,10 +81,10 @@ impl Needs {
     fn check(self, app: &App, request: &Request) -> Result<Option<Arc<Known>>, Refused> {
         let Some(scope) = self.scope() else { return Ok(None) };
         if request.extensions().get::<Peer>().is_some_and(Peer::is_admin) {
-            return Ok(None);
+            return place::trusted(request).map(|()| None);
         }
         if self == Self::AdminOrLocal {
-            if is_local(request) {
+            if place::is_local(request) && place::trusted(request).is_ok() {
                 return Ok(None);
             }
             if app.access.is_open() {
@@ -97,7 +94,7 @@ impl Needs {
             }
         }
         if app.access.is_open() {
-            return Ok(None);
+            return place::named_as_it_is(request).map(|()| None);
         }
         let known = match Presented::by(request.headers()) {
             Presented::Token(token) => app.access.known(token).ok_or_else(Refused::unknown_token)?,
@@ -109,11 +106,6 @@ impl Needs {
             false => Err(Refused::lacks(scope)),
         }
     }
-}
-
-fn is_local(request: &Request) -> bool {
-    let is_forwarded = |headers: &HeaderMap| FORWARDED.iter().any(|name| headers.contains_key(*name));
-    request.extensions().get::<Peer>().is_some_and(Peer::is_loopback) && !is_forwarded(request.headers())
 }
 
 /// Whose the keys of a request are.

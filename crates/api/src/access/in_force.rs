@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::Known;
 
 /// For how long what let a request in is in force, for answers that go on: a token that is taken back ends them.
-pub(crate) struct InForce(Option<watch::Receiver<()>>);
+pub(crate) struct InForce(Option<watch::Receiver<bool>>);
 
 impl InForce {
     /// For as long as the answer lasts.
@@ -19,8 +19,8 @@ impl InForce {
     /// Waits until it is no more. Without a token, for ever.
     pub(crate) async fn ended(&mut self) {
         let Some(token) = &mut self.0 else { return std::future::pending().await };
-        // Nothing is ever sent: the sender goes with the token.
-        while token.changed().await.is_ok() {}
+        // An error is the end, too: the sender goes with the token.
+        let _ = token.wait_for(|in_force| !in_force).await;
     }
 }
 
