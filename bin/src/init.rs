@@ -10,6 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use rustix::process::{Pid, WaitOptions, WaitStatus, getpid, kill_process, wait};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::commands::{EXIT_FAILED, fail};
@@ -20,24 +21,41 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 /// Names the one process that sockets and a watchdog are for. The server gets them in place of this one.
 const FOR_PROCESS: [&str; 2] = ["LISTEN_PID", "WATCHDOG_PID"];
 
-/// Whether this is process 1.
-pub(crate) fn is_process_1() -> bool {
-    getpid() == Pid::INIT
+/// What process 1 listens with.
+pub(crate) struct Process1 {
+    runtime: Runtime,
+    deaths: tokio::signal::unix::Signal,
+    signals: Signals,
 }
 
-/// Runs the server as a child until it ends, and returns its exit code; 128 and the number of the signal that killed it.
-/// When process 1 ends, the kernel kills what is left.
-pub(crate) fn run() -> u8 {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
-    let ended = runtime.and_then(|runtime| runtime.block_on(watch()));
-    ended
-        .unwrap_or_else(|error| fail(EXIT_FAILED, format_args!("process 1 cannot start the server: {error}")))
+impl Process1 {
+    /// Listens to signals if this is process 1. The kernel drops those that process 1 does not handle, so that a
+    /// stop asked for before this is never heard of.
+    pub(crate) fn if_this_is() -> io::Result<Option<Self>> {
+        if getpid() != Pid::INIT {
+            return Ok(None);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let entered = runtime.enter();
+        let (deaths, signals) = (signal(SignalKind::child())?, Signals::install()?);
+        drop(entered);
+        Ok(Some(Self { runtime, deaths, signals }))
+    }
+
+    /// Runs the server as a child until it ends, and returns its exit code; 128 and the number of the signal that
+    /// killed it. When process 1 ends, the kernel kills what is left.
+    pub(crate) fn run(self) -> u8 {
+        let Self { runtime, deaths, signals } = self;
+        let ended = runtime.block_on(watch(deaths, signals));
+        ended.unwrap_or_else(|error| {
+            fail(EXIT_FAILED, format_args!("process 1 cannot start the server: {error}"))
+        })
+    }
 }
 
-/// From the server's start to its end.
-async fn watch() -> io::Result<u8> {
-    let mut deaths = signal(SignalKind::child())?;
-    let mut signals = Signals::install()?;
+/// From the server's start to its end. A signal that came before is handed on at once: a server that does not listen
+/// yet is killed by it, before it has opened anything.
+async fn watch(mut deaths: tokio::signal::unix::Signal, mut signals: Signals) -> io::Result<u8> {
     let server = start()?;
     loop {
         tokio::select! {

@@ -8,7 +8,7 @@ use prometheus::Registry;
 
 use crate::commands::{self, Command, CommandLine, EXIT_FAILED, EXIT_USAGE, fail};
 #[cfg(target_os = "linux")]
-use crate::init;
+use crate::init::Process1;
 use crate::logging::Logging;
 use crate::programs::guard_if_asked;
 use crate::settings::{Loaded, SettingsArgs};
@@ -30,12 +30,20 @@ use crate::{InheritedSockets, Server};
 /// ```
 pub fn main(build: impl FnOnce(Server) -> Result<Server, Box<dyn Error>>) -> ExitCode {
     guard_if_asked();
+    #[cfg(target_os = "linux")]
+    let process_1 = match Process1::if_this_is() {
+        Ok(process_1) => process_1,
+        Err(error) => return fail(EXIT_FAILED, error).into(),
+    };
     #[cfg(feature = "failpoints")]
     let _failpoints = fail::FailScenario::setup();
 
-    ExitCode::from(match CommandLine::parse().into_command() {
-        #[cfg(target_os = "linux")]
-        Command::Serve(_) if init::is_process_1() => init::run(),
+    let command = CommandLine::parse().into_command();
+    #[cfg(target_os = "linux")]
+    if let (Command::Serve(_), Some(process_1)) = (&command, process_1) {
+        return process_1.run().into();
+    }
+    ExitCode::from(match command {
         Command::Serve(settings) => serve(&settings, build),
         Command::Other(command) => command.run(),
     })

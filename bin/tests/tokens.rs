@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use serde_json::json;
 use steadfast_api::TokenHash;
-use steadfast_client::{Client, Error};
-use steadfast_domain::JobState;
+use steadfast_client::{Client, Error, SubmitOptions};
+use steadfast_domain::{JobState, RawJson};
 use steadfast_testkit::eventually;
 use steadfast_testkit::harness::{Given, Server, Signal, given_server};
 use steadfast_testkit::history::{History, until_all_ended};
+use steadfast_wire::SubmitRequest;
 use tempfile::TempDir;
 use workers::{GivenWorker, Language, url};
 
@@ -149,5 +150,19 @@ async fn the_example_workers_bring_their_token() {
         worker.signal(Signal::TERM);
         worker.exit_within(WITHIN).await.expect("it ends").expect_code(0);
     }
+    server.stop().await.expect_code(0);
+}
+
+/// A job goes out from the server's own machine, to where a client chose.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_to_the_server_itself_drains_nothing() {
+    let mut server = guarded(|given| given).await;
+    let client = Client::with_token(&url(&server), "first").expect("a client");
+    let payload = RawJson::encode(&json!({ "url": format!("{}/v1/drain", url(&server)) })).expect("JSON");
+    let job = SubmitRequest { kind: "http".into(), payload: Some(payload), ..SubmitRequest::default() };
+    let id = client.submit(&job, &SubmitOptions::default()).await.expect("room").job.id;
+    let job = client.job_when_ended(id, WITHIN).await.expect("it ends");
+    assert!(job.state == JobState::Dead && job.errors[0].message.contains("401"), "{job:?}");
+    client.ready().await.expect("it serves on");
     server.stop().await.expect_code(0);
 }

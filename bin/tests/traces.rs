@@ -149,6 +149,26 @@ async fn the_end_waits_for_the_collector_and_not_for_long() {
     }
 }
 
+/// An export that is under way when the last one is asked for does not stand in for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_metrics_follow_an_export_that_the_end_finds_under_way() {
+    let collector = Collector::start().await;
+    collector.behave(Manner::Hangs);
+    let mut server = given_exporting_server(&collector)
+        .env("OTEL_TRACES_EXPORTER", "none")
+        .env("OTEL_METRIC_EXPORT_INTERVAL", "1")
+        .start()
+        .await;
+    collector.until_asked(1).await;
+    server.signal(Signal::TERM);
+    // What follows is to ask for the last export.
+    server.until_logged("drain ledger").await;
+    collector.behave(Manner::Takes);
+    server.exit().await.expect_code(0);
+    assert_eq!(collector.figure("steadfast_draining", &[]), Some(1.0));
+    assert!(collector.figure("steadfast_shutdown_step_seconds", &[("step", "stopped")]).is_some());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_is_away_is_told_of_once_and_gets_everything_later() {
     let collector = Collector::start().await;

@@ -34,14 +34,17 @@ impl Export {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The first comes at once.
         ticks.tick().await;
-        while !finish.is_asked() {
-            tokio::select! {
+        loop {
+            let is_last = tokio::select! {
                 biased;
-                _ = finish.asked() => {}
-                _ = ticks.tick() => {}
-            }
+                _ = finish.asked() => true,
+                _ = ticks.tick() => false,
+            };
             // A failure has been told of.
             let _ = self.collector.send(self.request(app).await).await;
+            if is_last {
+                break;
+            }
         }
     }
 

@@ -32,19 +32,22 @@ pub(super) struct Export {
 impl Export {
     /// Exports until the end is asked for, and then what waits.
     pub(super) async fn run(&self, finish: &Finish) {
-        while !finish.is_asked() {
-            tokio::select! {
+        loop {
+            let is_last = tokio::select! {
                 biased;
-                _ = finish.asked() => {}
-                () = self.queue.full() => {}
-                () = sleep(self.settings.delay) => {}
-            }
+                _ = finish.asked() => true,
+                () = self.queue.full() => false,
+                () = sleep(self.settings.delay) => false,
+            };
             loop {
                 let batch = self.queue.take();
                 if batch.is_empty() {
                     break;
                 }
                 self.deliver(batch, finish).await;
+            }
+            if is_last {
+                break;
             }
         }
     }

@@ -20,7 +20,7 @@ pub use claim::{
     ClaimId, ClaimLost, ClaimRequest, Claimed, Owner, Renewal, Renewed, SUSPECT_ALONE_FOR,
     SUSPECT_INTERRUPTIONS, Speaker, Want,
 };
-pub use counts::{JobCounts, KINDS_COUNTED_MAX, KindCounts};
+pub use counts::{JobCounts, KindCounts};
 pub use error::StoreError;
 pub use hint::{HINTS_MAX, Hint};
 pub use limits::{Durability, QueueSpec, Retention, StoreLimits};

@@ -191,7 +191,10 @@ impl Writer {
     async fn roll_back(&mut self, failure: &Failure) {
         let gone = match self.link.session().await {
             _ if failure.fault() == Fault::Lost => true,
-            Ok(session) => session.execute("ROLLBACK").await.is_err(),
+            Ok(session) => {
+                let ended = timeout(ROUND_TRIP_MAX, session.execute("ROLLBACK")).await;
+                !ended.is_ok_and(|ended| ended.is_ok())
+            }
             Err(_) => false,
         };
         if gone {
@@ -252,9 +255,12 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// Whether the seat's last transaction is this one. Its lock, which `begin` takes, waits until the server has ended it.
 async fn ask(session: &Session, seat: Seat, turn: i64) -> Result<bool, Failure> {
-    let (begun, last, ended) =
-        join3(session.begin(Some(seat)), session.rows(&LAST, &[&seat.number]), session.execute("ROLLBACK"))
-            .await;
+    let answers = timeout(
+        ROUND_TRIP_MAX,
+        join3(session.begin(Some(seat)), session.rows(&LAST, &[&seat.number]), session.execute("ROLLBACK")),
+    )
+    .await;
+    let (begun, last, ended) = answers.map_err(|_| Failure::Stalled)?;
     begun?;
     let rows = last?;
     ended?;

@@ -11,6 +11,7 @@ use given::{Given, NEVER, boot, claim, echo, job, live, submit, try_submit};
 use steadfast_domain::JobState;
 use steadfast_queue::JobStore;
 use steadfast_queue::store::{End, Settlement, Speaker, StoreError, StoreLimits, SubmitError};
+use steadfast_store_postgres::PostgresStore;
 use steadfast_testkit::postgres::{Cluster, in_schema};
 use steadfast_testkit::proxy::{Cut, Proxy};
 use steadfast_testkit::{PATIENCE, eventually};
@@ -62,14 +63,49 @@ async fn a_connection_cut_at_any_moment_leaves_no_answer_wrong() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_in_doubt_is_counted_when_it_is_found_out() {
     let (proxy, given) = behind_a_proxy().await;
+    let store = in_doubt(&proxy, &given).await;
+    proxy.pass();
+    until_counted(&store).await;
+}
+
+/// The way to the database is there again, and lost without a word while it is asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_for_a_doubt_that_is_never_answered_is_asked_again() {
+    let (proxy, given) = behind_a_proxy().await;
+    let store = in_doubt(&proxy, &given).await;
+    let (cluster, schema) = (Cluster::shared().await, given.schema().to_owned());
+    let held = format!(
+        "BEGIN; LOCK TABLE {schema}.tallies; DO $$ BEGIN \
+         WHILE (SELECT count(*) FROM {schema}.go) < 2 LOOP PERFORM pg_sleep(0.01); END LOOP; \
+         END $$; COMMIT"
+    );
+    let mut holding = JoinSet::new();
+    holding.spawn(async move { Cluster::shared().await.sql(&held).await });
+    proxy.pass();
+    let waiting = format!(
+        "SELECT count(*) FROM pg_stat_activity \
+         WHERE wait_event_type = 'Lock' AND query LIKE 'SELECT turn FROM \"{schema}\".tallies%'"
+    );
+    eventually("it is asked", async || (cluster.sql(&waiting).await != "0").then_some(())).await;
+    proxy.cut(Cut::Silent);
+    cluster.sql(&format!("INSERT INTO {schema}.go DEFAULT VALUES")).await;
+    holding.join_all().await;
+    until_counted(&store).await;
+}
+
+/// A store whose only job is committed, though nobody has told it so: the proxy refuses it.
+async fn in_doubt(proxy: &Proxy, given: &Given) -> Arc<PostgresStore> {
     let store = Arc::new(given.open().await);
     let (cluster, schema) = (Cluster::shared().await, given.schema());
     cluster.sql(&waiting_inserts(schema)).await;
     let mut submitting = JoinSet::new();
     let submitter = Arc::clone(&store);
     submitting.spawn(async move { try_submit(&submitter, echo()).await });
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
-    eventually("the job is being inserted", async || (cluster.sql(waiting).await != "0").then_some(())).await;
+    let waiting = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE '%\"{schema}\"%'"
+    );
+    eventually("the job is being inserted", async || (cluster.sql(&waiting).await != "0").then_some(()))
+        .await;
     proxy.stall();
     cluster.sql(&format!("INSERT INTO {schema}.go DEFAULT VALUES")).await;
     let stored = format!("SELECT count(*) FROM {schema}.jobs");
@@ -77,8 +113,10 @@ async fn a_commit_in_doubt_is_counted_when_it_is_found_out() {
     proxy.cut_off(Cut::Reset);
     let answer = timeout(PATIENCE, submitting.join_all()).await.unwrap().remove(0);
     assert!(matches!(answer, Err(SubmitError::Store(StoreError::Unknown { .. }))), "{answer:?}");
+    store
+}
 
-    proxy.pass();
+async fn until_counted(store: &PostgresStore) {
     eventually("it is counted", async || {
         let queues = store.queues().await.ok()?;
         assert_eq!(queues[0].live(), 1);

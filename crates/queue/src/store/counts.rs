@@ -4,7 +4,7 @@ use steadfast_domain::{JobState, KindName};
 
 /// Kinds that are counted apart in one queue. Clients of a queue that takes any kind choose them, so those beyond
 /// this are counted together.
-pub const KINDS_COUNTED_MAX: usize = 1_000;
+const KINDS_COUNTED_MAX: usize = 1_000;
 
 /// What the commits of one process have done with a queue's jobs since it opened the store, its recovery included.
 ///
@@ -49,11 +49,6 @@ impl JobCounts {
             self.of(kind).add(counts);
         }
         self.others.add(&more.others);
-    }
-
-    /// Whether nothing was counted.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
     }
 
     /// What was counted of each kind; `None` stands for all those that are not counted apart.
