@@ -73,23 +73,12 @@ async fn a_commit_in_doubt_is_counted_when_it_is_found_out() {
 async fn a_question_for_a_doubt_that_is_never_answered_is_asked_again() {
     let (proxy, given) = behind_a_proxy().await;
     let store = in_doubt(&proxy, &given).await;
-    let (cluster, schema) = (Cluster::shared().await, given.schema().to_owned());
-    let held = format!(
-        "BEGIN; LOCK TABLE {schema}.tallies; DO $$ BEGIN \
-         WHILE (SELECT count(*) FROM {schema}.go) < 2 LOOP PERFORM pg_sleep(0.01); END LOOP; \
-         END $$; COMMIT"
-    );
-    let mut holding = JoinSet::new();
-    holding.spawn(async move { Cluster::shared().await.sql(&held).await });
+    let (cluster, schema) = (Cluster::shared().await, given.schema());
+    cluster.sql(&waiting_begins(schema)).await;
     proxy.pass();
-    let waiting = format!(
-        "SELECT count(*) FROM pg_stat_activity \
-         WHERE wait_event_type = 'Lock' AND query LIKE 'SELECT turn FROM \"{schema}\".tallies%'"
-    );
-    eventually("it is asked", async || (cluster.sql(&waiting).await != "0").then_some(())).await;
+    until_sleeping(schema).await;
     proxy.cut(Cut::Silent);
     cluster.sql(&format!("INSERT INTO {schema}.go DEFAULT VALUES")).await;
-    holding.join_all().await;
     until_counted(&store).await;
 }
 
@@ -101,11 +90,7 @@ async fn in_doubt(proxy: &Proxy, given: &Given) -> Arc<PostgresStore> {
     let mut submitting = JoinSet::new();
     let submitter = Arc::clone(&store);
     submitting.spawn(async move { try_submit(&submitter, echo()).await });
-    let waiting = format!(
-        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE '%\"{schema}\"%'"
-    );
-    eventually("the job is being inserted", async || (cluster.sql(&waiting).await != "0").then_some(()))
-        .await;
+    until_sleeping(schema).await;
     proxy.stall();
     cluster.sql(&format!("INSERT INTO {schema}.go DEFAULT VALUES")).await;
     let stored = format!("SELECT count(*) FROM {schema}.jobs");
@@ -116,6 +101,15 @@ async fn in_doubt(proxy: &Proxy, given: &Given) -> Arc<PostgresStore> {
     store
 }
 
+/// Waits until a statement that names the schema waits for a row in `go`.
+async fn until_sleeping(schema: &str) {
+    let sleeping = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE '%\"{schema}\"%'"
+    );
+    let cluster = Cluster::shared().await;
+    eventually("it waits for a row", async || (cluster.sql(&sleeping).await != "0").then_some(())).await;
+}
+
 async fn until_counted(store: &PostgresStore) {
     eventually("it is counted", async || {
         let queues = store.queues().await.ok()?;
@@ -123,6 +117,15 @@ async fn until_counted(store: &PostgresStore) {
         (queues[0].counts.all().submitted == 1).then_some(())
     })
     .await;
+}
+
+/// Makes transactions that write wait when they begin, until there are two rows in `go`.
+fn waiting_begins(schema: &str) -> String {
+    format!(
+        "CREATE OR REPLACE FUNCTION {schema}.begin(seat bigint) RETURNS void LANGUAGE plpgsql AS $$ BEGIN \
+         WHILE seat IS NOT NULL AND (SELECT count(*) FROM {schema}.go) < 2 LOOP PERFORM pg_sleep(0.01); \
+         END LOOP; END $$"
+    )
 }
 
 /// Makes inserts of jobs wait until there is a row in `go`.
