@@ -35,6 +35,8 @@ const UNREAD_BYTES_MAX: u64 = 16 * 1024;
 
 /// How long a body that nobody reads is waited for, where it is.
 const PASSED_WITHIN: Duration = Duration::from_secs(1);
+/// How many of these are waited for at once: each keeps its request until then, and whoever sends it was refused.
+const PASSED_OVER_MAX: usize = 1_024;
 
 /// What a job's body may have beyond its payload: all other members at their limits, escaped, with room.
 pub const ENVELOPE_BYTES_MAX: usize = 64 * 1024;
@@ -66,10 +68,11 @@ pub(crate) struct JsonBody {
 /// What a body takes of the shared memory, until it is dropped.
 pub(crate) type BodyShare = OwnedSemaphorePermit;
 
-/// The memory of each class.
+/// The memory of each class, and places for bodies that take none of it.
 pub(crate) struct BodyMemories {
     work: BodyMemory,
     control: BodyMemory,
+    passed_over: Semaphore,
 }
 
 impl Default for BodyMemories {
@@ -77,6 +80,7 @@ impl Default for BodyMemories {
         Self {
             work: BodyMemory::new(WORK_MEMORY_BYTES, WORK_BYTES_LEAST),
             control: BodyMemory::new(CONTROL_MEMORY_BYTES, CONTROL_BYTES_LEAST),
+            passed_over: Semaphore::new(PASSED_OVER_MAX),
         }
     }
 }
@@ -86,6 +90,21 @@ impl BodyMemories {
         match class {
             BodyOf::Work => &self.work,
             BodyOf::Control => &self.control,
+        }
+    }
+
+    /// Throws away the body of a request that is refused without a look at it. A short one over HTTP/2 is let come first,
+    /// while there is a place for it: it is on its way, and the reset of a stream that is not whole makes some clients
+    /// forget its answer. Of any other nothing is read, and the connection closes. Returns whether it goes on.
+    pub(crate) async fn pass_over(&self, version: Version, mut body: Body) -> bool {
+        match body.size_hint().upper() {
+            Some(0) => true,
+            Some(..=UNREAD_BYTES_MAX) if version == Version::HTTP_2 => {
+                let Ok(_place) = self.passed_over.try_acquire() else { return false };
+                let passed = async { while let Some(Ok(_)) = body.frame().await {} };
+                timeout(PASSED_WITHIN, passed).await.is_ok()
+            }
+            _ => false,
         }
     }
 }
@@ -103,21 +122,6 @@ impl Refused {
             }
             _ => self.and_close(),
         }
-    }
-}
-
-/// Throws away the body of a request that is refused without a look at it. A short one over HTTP/2 is let come first:
-/// it is on its way, and the reset of a stream that is not whole makes some clients forget its answer. Of any other
-/// nothing is read, and the connection closes. Returns whether it goes on.
-pub(crate) async fn pass_over(version: Version, body: Body) -> bool {
-    match body.size_hint().upper() {
-        Some(0) => true,
-        Some(..=UNREAD_BYTES_MAX) if version == Version::HTTP_2 => {
-            let mut body = body;
-            let passed = async { while let Some(Ok(_)) = body.frame().await {} };
-            timeout(PASSED_WITHIN, passed).await.is_ok()
-        }
-        _ => false,
     }
 }
 
@@ -269,5 +273,34 @@ fn drained(app: &App) -> Refused {
     match app.services().map(|services| services.admission.open()) {
         Ok(Err(rejection)) => Refused::rejected(rejection, Repeat::Safe, true),
         _ => Refused::starting(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::stream;
+    use http_body_util::Limited;
+
+    use super::*;
+
+    /// A short body of which nothing comes.
+    fn stalled() -> Body {
+        let never = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+        Body::new(Limited::new(never, 9))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refused_bodies_are_waited_for_only_while_there_are_places() {
+        let memories = BodyMemories::default();
+        let others = memories.passed_over.try_acquire_many(PASSED_OVER_MAX as u32 - 1).unwrap();
+        let pass = || Box::pin(memories.pass_over(Version::HTTP_2, stalled()));
+        let mut last = pass();
+        assert_eq!((&mut last).now_or_never(), None);
+        assert_eq!(pass().now_or_never(), Some(false), "it has no place");
+        assert!(!last.await, "it took too long");
+        assert_eq!(pass().now_or_never(), None, "its place is free again");
+        drop(others);
     }
 }

@@ -13,7 +13,6 @@ use steadfast_wire::ErrorCode;
 use super::bearer::Presented;
 use super::{Known, Scope, place};
 use crate::app::App;
-use crate::body::pass_over;
 use crate::connections::Peer;
 use crate::problem::Refused;
 
@@ -57,7 +56,7 @@ where
                 Either::Left(self.handler.call(request, app))
             }
             Err(refused) => Either::Right(Box::pin(async move {
-                let goes_on = pass_over(request.version(), request.into_body()).await;
+                let goes_on = app.body_memory.pass_over(request.version(), request.into_body()).await;
                 let refused = if goes_on { refused } else { refused.and_close() };
                 refused.into_response()
             })),

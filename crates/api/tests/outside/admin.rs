@@ -31,6 +31,14 @@ async fn ask(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &s
     connection.answer().await.unwrap()
 }
 
+/// The answer to a request without a body whose other header lines are these.
+async fn ask_with_head(address: SocketAddr, asked: &str, head: &str) -> RawAnswer {
+    let mut connection = RawConnection::open(address).await.unwrap();
+    let request = format!("{asked} HTTP/1.1\r\n{head}\r\nContent-Length: 0\r\n\r\n");
+    connection.send(request.as_bytes()).await.unwrap();
+    connection.answer().await.unwrap()
+}
+
 #[tokio::test]
 async fn whoever_reaches_it_may_look_and_steer_without_a_token_and_no_more() {
     let mut run = run(|given| given).await;
@@ -81,6 +89,37 @@ async fn a_drain_from_beyond_this_machine_needs_a_token_or_this_listener() {
     let admin = [proxied, ("Authorization", "Bearer admin")];
     assert_eq!(run.outside.request("POST", "/v1/drain", &admin, "").await.status, 202);
     run.outside.drains.requested().await;
+}
+
+#[tokio::test]
+async fn neither_a_job_nor_a_page_of_another_name_may_look_or_steer() {
+    let run = run(|given| given).await;
+    let admin = run.admin.local_addr().unwrap();
+    let job = "Host: 127.0.0.1\r\nSteadfast-Job-Id: 019a0000-0000-7000-8000-000000000000";
+    let page = "Host: evil.example\r\nOrigin: http://evil.example";
+    for head in [job, page] {
+        for asked in ["GET /metrics", "POST /v1/queues/default/pause", "POST /v1/drain"] {
+            let answer = ask_with_head(admin, asked, head).await;
+            problem(&answer, "forbidden");
+        }
+        assert_eq!(ask_with_head(admin, "GET /livez", head).await.status, 200, "that is for everybody");
+        problem(&ask_with_head(run.outside.address, "POST /v1/drain", head).await, "unauthenticated");
+    }
+}
+
+#[tokio::test]
+async fn without_tokens_a_page_of_another_name_gets_nothing_and_a_job_no_drain() {
+    let outside = given_outside().start().await;
+    let page = "Host: evil.example:8080\r\nOrigin: http://evil.example:8080";
+    for asked in ["GET /v1/jobs", "POST /v1/jobs", "GET /v1/events", "GET /metrics", "POST /v1/drain"] {
+        let refused = problem(&ask_with_head(outside.address, asked, page).await, "forbidden");
+        let detail = refused["detail"].as_str().unwrap();
+        assert!(asked.ends_with("drain") || detail.contains("evil.example"), "{detail}");
+    }
+    let own = "Host: localhost:8080\r\nOrigin: http://localhost:8080";
+    assert_eq!(ask_with_head(outside.address, "GET /v1/jobs", own).await.status, 200);
+    let job = "Host: 127.0.0.1\r\nSteadfast-Job-Id: 019a0000-0000-7000-8000-000000000000";
+    problem(&ask_with_head(outside.address, "POST /v1/drain", job).await, "forbidden");
 }
 
 #[tokio::test]

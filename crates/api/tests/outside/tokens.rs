@@ -199,3 +199,20 @@ async fn a_token_that_is_taken_back_ends_its_streams_and_no_others() {
     let told = kept.next().await.unwrap();
     assert_eq!((told.name.as_str(), &told.data["id"]), ("state", &id.to_string().into()));
 }
+
+/// What a token opened does not go on for the sake of a request that it let in.
+#[tokio::test]
+async fn a_token_that_is_taken_back_ends_its_streams_while_a_request_of_it_is_held() {
+    let (outside, access) = guarded().await;
+    let bearer = ("Authorization", "Bearer all");
+    let mut stream = EventStream::open_with(&outside, "/v1/events", &[bearer]).await;
+    stream.next().await.unwrap();
+    let mut held = outside.connect().await;
+    let headers = [("Content-Type", "application/json"), ("Prefer", "wait=20"), bearer];
+    held.send(&request("POST", "/v1/jobs", &headers, JOB.as_bytes())).await.unwrap();
+    stream.next().await.unwrap();
+    access.replace(Tokens::from_iter([entry("new", "", &[Scope::Read])]));
+    assert!(stream.next().await.is_none());
+    outside.complete_next().await;
+    assert_eq!(held.answer().await.unwrap().json()["state"], "completed", "what was let in is answered");
+}
