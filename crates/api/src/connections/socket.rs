@@ -13,7 +13,11 @@ use super::stream::Stream;
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A stream that hyper reads and writes, and that its connection's task keeps an eye on.
-pub(super) struct Socket(Arc<Mutex<Watched>>);
+pub(super) struct Socket {
+    watched: Arc<Mutex<Watched>>,
+    /// Whether what was written may wait in the stream until it is flushed: hyper flushes more often than it writes.
+    is_buffered: bool,
+}
 
 /// The task's view of a [`Socket`].
 #[derive(Clone)]
@@ -30,9 +34,10 @@ struct Watched {
 
 impl Socket {
     pub(super) fn new(stream: Stream) -> (Self, SocketWatch) {
+        let is_buffered = stream.is_buffered();
         let watched = Watched { stream: Some(stream), preface_seen: Some(0), is_over: false };
         let watched = Arc::new(Mutex::new(watched));
-        (Self(Arc::clone(&watched)), SocketWatch(watched))
+        (Self { watched: Arc::clone(&watched), is_buffered }, SocketWatch(watched))
     }
 
     /// Writes or flushes.
@@ -40,7 +45,7 @@ impl Socket {
         &self,
         send: impl FnOnce(Pin<&mut Stream>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        let mut watched = self.0.lock();
+        let mut watched = self.watched.lock();
         let sent = match &mut watched.stream {
             Some(stream) => send(Pin::new(stream)),
             None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
@@ -86,7 +91,7 @@ impl SocketWatch {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        self.0.lock().is_over = true;
+        self.watched.lock().is_over = true;
     }
 }
 
@@ -104,7 +109,7 @@ impl Watched {
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let mut watched = self.0.lock();
+        let mut watched = self.watched.lock();
         let Some(stream) = &mut watched.stream else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
@@ -135,11 +140,14 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_send(|stream| stream.poll_flush(cx))
+        match self.is_buffered {
+            true => self.poll_send(|stream| stream.poll_flush(cx)),
+            false => Poll::Ready(Ok(())),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.0.lock().stream {
+        match &mut self.watched.lock().stream {
             Some(stream) => Pin::new(stream).poll_shutdown(cx),
             None => Poll::Ready(Ok(())),
         }

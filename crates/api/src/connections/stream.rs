@@ -70,6 +70,11 @@ impl Stream {
         }
     }
 
+    /// Whether what was written may wait here to be flushed.
+    pub(super) const fn is_buffered(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
     /// Since when the client has left an answer unread.
     pub(super) fn blocked_since(&self) -> Option<Instant> {
         self.tcp().blocked_since
