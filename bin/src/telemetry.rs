@@ -21,7 +21,7 @@ mod spans;
 
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread;
 use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider as _;
@@ -30,18 +30,18 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use prometheus::{IntCounterVec, Opts, Registry};
 use steadfast_api::App;
 use steadfast_queue::spans::Tracer;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use self::collector::Collector;
-use self::span_queue::SpanQueue;
+use self::span_queue::{Processor, SpanQueue};
 use crate::settings::TelemetrySettings;
 
 /// The name of what makes the spans and the metrics, as they say it.
 const SCOPE: &str = "steadfast";
 
-/// How long the thread may take to say what it leaves behind, and to end.
-const THREAD_END_LIMIT: Duration = Duration::from_millis(50);
+/// How long the thread may take to say what it leaves behind.
+const LAST_WORD_LIMIT: Duration = Duration::from_millis(50);
 
 /// Why there is no telemetry although it is wanted.
 #[derive(Debug, thiserror::Error)]
@@ -72,12 +72,18 @@ pub(crate) struct Telemetry {
 #[derive(Debug)]
 pub(crate) struct Exporting(Option<Running>);
 
+/// A thread that exports until it is told to come to an end. Nobody joins it: it may be looking up a name.
 #[derive(Debug)]
 struct Running {
     finish: watch::Sender<Option<Instant>>,
-    /// Closed when the thread has ended.
-    ended: watch::Receiver<()>,
-    thread: JoinHandle<()>,
+    ended: oneshot::Receiver<Result<(), CutOff>>,
+}
+
+/// The time was up before everything was out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct CutOff {
+    /// Spans that no collector has taken, those of a batch under way among them.
+    spans: usize,
 }
 
 /// When to come to an end, once that is asked for.
@@ -94,22 +100,19 @@ impl Telemetry {
         let mut telemetry = Self::default();
         if let Some(traces) = &settings.traces {
             let dropped = dropped_spans(registry)?;
-            let queue = Arc::new(SpanQueue::new(traces.waiting_max, traces.batch_max, dropped.clone()));
+            let queue_full = dropped.with_label_values(&["queue_full"]);
+            let queue = Arc::new(SpanQueue::new(traces.waiting_max, traces.batch_max, queue_full));
             let provider = SdkTracerProvider::builder()
-                .with_span_processor(Arc::clone(&queue).processor())
+                .with_span_processor(Processor(Arc::clone(&queue)))
                 .with_sampler(traces.sampler.clone())
                 // What is exported says whose it is for all spans at once.
                 .with_resource(Resource::builder_empty().build())
                 .build();
             telemetry.tracer = Tracer::new(provider.tracer(SCOPE));
             let collector = Collector::new("traces", &traces.collector)?;
-            telemetry.spans = Some(spans::Export {
-                collector,
-                queue,
-                resource: resource.clone(),
-                settings: traces.clone(),
-                dropped,
-            });
+            let settings = traces.clone();
+            telemetry.spans =
+                Some(spans::Export::new(collector, queue, resource.clone(), settings, &dropped));
         }
         if let Some(metrics) = &settings.metrics {
             let collector = Collector::new("metrics", &metrics.collector)?;
@@ -132,32 +135,55 @@ impl Telemetry {
         if spans.is_none() && metrics.is_none() {
             return Ok(Exporting(None));
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (finish, asked) = watch::channel(None);
-        let (alive, ended) = watch::channel(());
-        let thread = std::thread::Builder::new().name("telemetry".to_owned()).spawn(move || {
-            let _alive = alive;
-            runtime.block_on(export(spans, metrics, &app, &Finish(asked)));
-        })?;
-        Ok(Exporting(Some(Running { finish, ended, thread })))
+        let running = Running::begin(async move |finish| export(spans, metrics, &app, &finish).await)?;
+        Ok(Exporting(Some(running)))
     }
 }
 
 impl Exporting {
     /// Exports what is still here, and the metrics for the last time, until `deadline` at most.
     pub(crate) async fn finish(self, deadline: Instant) {
-        let Some(Running { finish, mut ended, thread }) = self.0 else { return };
-        finish.send_replace(Some(deadline));
-        // Nothing is ever sent: it ends by an error, when the thread lets go of the other side.
-        if timeout_at(deadline + THREAD_END_LIMIT, ended.changed()).await.is_ok() {
-            // It has nothing left to do but to end, and a panic has been printed.
-            let _ = thread.join();
+        let Some(running) = self.0 else { return };
+        if let Err(CutOff { spans }) = running.finish(deadline).await {
+            tracing::warn!(spans, "the collector did not take the last of the telemetry in time");
+        }
+    }
+}
+
+impl Running {
+    fn begin<E>(export: E) -> io::Result<Self>
+    where
+        E: AsyncFnOnce(Finish) -> Result<(), CutOff> + Send + 'static,
+    {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (finish, asked) = watch::channel(None);
+        let (say, ended) = oneshot::channel();
+        thread::Builder::new().name("telemetry".to_owned()).spawn(move || {
+            let end = runtime.block_on(export(Finish(asked)));
+            // A name is looked up by a call that blocks, for as long as the resolver likes.
+            runtime.shutdown_background();
+            let _ = say.send(end);
+        })?;
+        Ok(Self { finish, ended })
+    }
+
+    /// Lets it come to an end until `deadline`; what it says of that. One that says nothing has printed its panic.
+    async fn finish(self, deadline: Instant) -> Result<(), CutOff> {
+        self.finish.send_replace(Some(deadline));
+        match timeout_at(deadline + LAST_WORD_LIMIT, self.ended).await {
+            Ok(Ok(end)) => end,
+            Ok(Err(_)) | Err(_) => Ok(()),
         }
     }
 }
 
 /// Exports until the end is asked for and everything is out, or its time is up.
-async fn export(spans: Option<spans::Export>, metrics: Option<metrics::Export>, app: &App, finish: &Finish) {
+async fn export(
+    spans: Option<spans::Export>,
+    metrics: Option<metrics::Export>,
+    app: &App,
+    finish: &Finish,
+) -> Result<(), CutOff> {
     let all = async {
         tokio::join!(
             async {
@@ -172,26 +198,15 @@ async fn export(spans: Option<spans::Export>, metrics: Option<metrics::Export>, 
             },
         );
     };
+    let overdue = async { sleep_until(finish.asked().await).await };
     tokio::select! {
         biased;
-        () = all => {}
-        () = finish.overdue() => if finish.deadline().is_some() {
-            let spans = spans.map_or(0, |spans| spans.queue.len());
-            tracing::warn!(spans, "the collector did not take the last of the telemetry in time");
-        }
+        () = all => Ok(()),
+        () = overdue => Err(CutOff { spans: spans.as_ref().map_or(0, spans::Export::unsent) }),
     }
 }
 
 impl Finish {
-    /// Whether the end is asked for, or whoever could ask is gone.
-    fn is_asked(&self) -> bool {
-        self.deadline().is_some() || self.0.has_changed().is_err()
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        *self.0.borrow()
-    }
-
     /// Waits until the end is asked for; until when it may take.
     async fn asked(&self) -> Instant {
         let mut asked = self.0.clone();
@@ -201,10 +216,6 @@ impl Finish {
             Ok(None) | Err(_) => Instant::now(),
         }
     }
-
-    async fn overdue(&self) {
-        sleep_until(self.asked().await).await;
-    }
 }
 
 fn dropped_spans(registry: &Registry) -> Result<IntCounterVec, prometheus::Error> {
@@ -212,4 +223,35 @@ fn dropped_spans(registry: &Registry) -> Result<IntCounterVec, prometheus::Error
     let dropped = IntCounterVec::new(Opts::new("steadfast_spans_dropped_total", help), &["reason"])?;
     registry.register(Box::new(dropped.clone()))?;
     Ok(dropped)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{self, RecvTimeoutError};
+
+    use tokio::task::spawn_blocking;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn the_end_does_not_wait_for_a_name_that_is_being_looked_up() {
+        let (resolver, answer) = mpsc::sync_channel::<()>(1);
+        let (say, looked_up) = oneshot::channel();
+        let running = Running::begin(async move |finish: Finish| {
+            let (begin, begun) = oneshot::channel();
+            spawn_blocking(move || {
+                begin.send(()).unwrap();
+                say.send(answer.recv_timeout(PATIENCE)).unwrap();
+            });
+            begun.await.unwrap();
+            finish.asked().await;
+            Err(CutOff { spans: 3 })
+        });
+        let end = running.unwrap().finish(Instant::now() + 2 * PATIENCE).await;
+        drop(resolver);
+        assert_eq!(looked_up.await, Ok(Err(RecvTimeoutError::Disconnected)), "it was still looking");
+        assert_eq!(end, Err(CutOff { spans: 3 }));
+    }
 }

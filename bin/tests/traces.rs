@@ -39,6 +39,12 @@ async fn post(server: &Server, path: &str, body: &Value, is_recorded: bool) -> R
     connection.answer().await.expect("the server answers")
 }
 
+/// Does what makes one span, and no job.
+async fn make_a_span(server: &Server) {
+    let refused = post(server, "/v1/jobs", &json!({ "kind": "nobody-runs-this" }), true).await;
+    assert_eq!(refused.status, 422);
+}
+
 /// The only span of this name whose parent is this one's.
 #[track_caller]
 fn only<'a>(spans: &'a [Span], name: &str, parent: &str) -> &'a Span {
@@ -133,6 +139,7 @@ async fn the_end_waits_for_the_collector_and_not_for_long() {
         let collector = Collector::start().await;
         collector.behave(Manner::Hangs);
         let mut server = given_exporting_server(&collector).flag("--close-timeout", "5s").start().await;
+        make_a_span(&server).await;
         server.signal(Signal::TERM);
         // The last of both signals.
         collector.until_asked(1).await;
@@ -143,7 +150,8 @@ async fn the_end_waits_for_the_collector_and_not_for_long() {
         let exit = server.exit().await.expect_code(0);
         assert_eq!(collector.figure("steadfast_draining", &[]), answers.then_some(1.0));
         let lost = exit.stderr.events("the collector did not take the last of the telemetry in time");
-        assert_eq!(lost.len(), usize::from(!answers), "{}", exit.output());
+        let lost: Vec<_> = lost.iter().map(|event| event["spans"].clone()).collect();
+        assert_eq!(lost, if answers { vec![] } else { vec![json!(1)] }, "{}", exit.output());
         // The flush's share is 2 s; a request's own time would be 10 s.
         assert!(exit.took < Duration::from_secs(8), "{:?}", exit.took);
     }
@@ -201,23 +209,45 @@ async fn a_collector_that_is_away_is_told_of_once_and_gets_everything_later() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn spans_that_no_collector_takes_are_counted() {
+    for (manner, reason) in [(Manner::Refuses, "not_exported"), (Manner::Rejects, "rejected")] {
+        let collector = Collector::start().await;
+        collector.behave(manner);
+        let mut server = given_exporting_server(&collector)
+            .env("OTEL_BSP_SCHEDULE_DELAY", "1")
+            .env("OTEL_BSP_EXPORT_TIMEOUT", "1")
+            .start()
+            .await;
+        make_a_span(&server).await;
+        let dropped = format!("\nsteadfast_spans_dropped_total{{reason=\"{reason}\"}} 1\n");
+        eventually("it is counted", async || {
+            let mut connection = RawConnection::open(server.address()).await.expect("the server accepts");
+            connection.get("/metrics").await.expect("the server reads");
+            let metrics = connection.answer().await.expect("the server answers").body;
+            String::from_utf8_lossy(&metrics).contains(&dropped).then_some(())
+        })
+        .await;
+        server.stop().await.expect_code(0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn spans_wait_for_others_also_after_a_batch_that_took_long() {
     let collector = Collector::start().await;
-    collector.behave(Manner::Refuses);
     let mut server = given_exporting_server(&collector)
-        .env("OTEL_BSP_SCHEDULE_DELAY", "1")
-        .env("OTEL_BSP_EXPORT_TIMEOUT", "1")
+        .env("OTEL_METRICS_EXPORTER", "none")
+        .env("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "2")
         .start()
         .await;
-    post(&server, "/v1/jobs", &json!({ "kind": "nobody-runs-this" }), true).await;
-    eventually("it is counted", async || {
-        let mut connection = RawConnection::open(server.address()).await.expect("the server accepts");
-        connection.get("/metrics").await.expect("the server reads");
-        let metrics = connection.answer().await.expect("the server answers").body;
-        let dropped = "\nsteadfast_spans_dropped_total{reason=\"not_exported\"} 1\n";
-        String::from_utf8_lossy(&metrics).contains(dropped).then_some(())
-    })
-    .await;
+    collector.behave(Manner::Hangs);
+    make_a_span(&server).await;
+    make_a_span(&server).await;
+    collector.until_asked(1).await;
+    make_a_span(&server).await;
+    collector.behave(Manner::Takes);
+    eventually("the first batch", async || (!collector.batches().is_empty()).then_some(())).await;
+    make_a_span(&server).await;
     server.stop().await.expect_code(0);
+    assert_eq!(collector.batches(), [2, 2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

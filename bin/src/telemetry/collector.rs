@@ -2,15 +2,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Client, StatusCode, Url, redirect};
+use reqwest::{Client, Response, StatusCode, Url, redirect};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::TelemetryError;
 use crate::settings::CollectorSettings;
 
 const USER_AGENT: &str = concat!("steadfast/", env!("CARGO_PKG_VERSION"));
+
+/// How much of an answer is read: it only says how many of many things were left out, and why.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Where one signal is sent to.
 pub(super) struct Collector {
@@ -57,8 +60,8 @@ impl Collector {
         Ok(Self { signal, client, url, headers, timeout, failing: AtomicBool::new(false) })
     }
 
-    /// Sends one request, whole. The log has the first failure and the end of them, not each.
-    pub(super) async fn send(&self, body: Bytes) -> Result<(), Failure> {
+    /// Sends one request, whole; what it is answered. The log has the first failure and the end of them, not each.
+    pub(super) async fn send(&self, body: Bytes) -> Result<Bytes, Failure> {
         let sent = self.try_send(body).await;
         let was_failing = self.failing.swap(sent.is_err(), Ordering::Relaxed);
         let (signal, collector) = (self.signal, self.url.origin().ascii_serialization());
@@ -66,19 +69,34 @@ impl Collector {
             Err(error) if !was_failing => {
                 tracing::warn!(signal, collector, %error, "the collector takes no telemetry; it is tried again and again");
             }
-            Ok(()) if was_failing => tracing::info!(signal, collector, "the collector takes telemetry again"),
+            Ok(_) if was_failing => tracing::info!(signal, collector, "the collector takes telemetry again"),
             _ => {}
         }
         sent
     }
 
-    async fn try_send(&self, body: Bytes) -> Result<(), Failure> {
+    async fn try_send(&self, body: Bytes) -> Result<Bytes, Failure> {
         let request = self.client.post(self.url.clone()).headers(self.headers.clone());
         let answered = request.timeout(self.timeout).body(body).send().await;
         // A URL may hold a key.
         let answer = answered.map_err(|error| Failure::NoAnswer(chain(&error.without_url())))?;
-        if answer.status().is_success() { Ok(()) } else { Err(Failure::Status(answer.status())) }
+        if answer.status().is_success() {
+            Ok(read(answer).await)
+        } else {
+            Err(Failure::Status(answer.status()))
+        }
     }
+}
+
+/// What it says, as far as that comes: by its head it has taken the request, which is not sent again.
+async fn read(mut answer: Response) -> Bytes {
+    let mut body = BytesMut::new();
+    while body.len() < ANSWER_BYTES_MAX
+        && let Ok(Some(chunk)) = answer.chunk().await
+    {
+        body.extend_from_slice(&chunk);
+    }
+    body.freeze()
 }
 
 /// An error and all its causes, each of which says only its own part.

@@ -12,7 +12,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::{Metric, metric, number_data_point};
 use opentelemetry_proto::tonic::trace::v1 as otlp;
@@ -42,6 +44,7 @@ struct Shared {
 struct Taken {
     requests: usize,
     spans: Vec<Span>,
+    batches: Vec<usize>,
     metrics: Vec<Metric>,
     resource: BTreeMap<String, String>,
 }
@@ -51,6 +54,8 @@ struct Taken {
 pub enum Manner {
     /// It takes them.
     Takes,
+    /// It takes them, and leaves every span out: 200.
+    Rejects,
     /// It takes none for now: 503.
     Refuses,
     /// It does not answer.
@@ -106,6 +111,11 @@ impl Collector {
         self.shared.taken.lock().spans.clone()
     }
 
+    /// How many spans came together in each request.
+    pub fn batches(&self) -> Vec<usize> {
+        self.shared.taken.lock().batches.clone()
+    }
+
     /// What the newest request said of its sender.
     pub fn resource(&self) -> BTreeMap<String, String> {
         self.shared.taken.lock().resource.clone()
@@ -138,18 +148,24 @@ impl Collector {
     }
 }
 
-async fn take_traces(State(shared): State<Arc<Shared>>, body: Bytes) -> StatusCode {
-    if let Err(status) = shared.admit().await {
-        return status;
-    }
-    let Ok(request) = ExportTraceServiceRequest::decode(body) else { return StatusCode::BAD_REQUEST };
+async fn take_traces(State(shared): State<Arc<Shared>>, body: Bytes) -> Result<Vec<u8>, StatusCode> {
+    let manner = shared.admit().await?;
+    let request = ExportTraceServiceRequest::decode(body).map_err(|_| StatusCode::BAD_REQUEST)?;
+    let mut spans = Vec::new();
     let mut taken = shared.taken.lock();
     for of_resource in request.resource_spans {
         taken.resource = texts(&of_resource.resource.unwrap_or_default().attributes);
-        let spans = of_resource.scope_spans.into_iter().flat_map(|of_scope| of_scope.spans);
-        taken.spans.extend(spans.map(Span::of));
+        spans.extend(of_resource.scope_spans.into_iter().flat_map(|of_scope| of_scope.spans).map(Span::of));
     }
-    StatusCode::OK
+    let mut answer = ExportTraceServiceResponse::default();
+    if manner == Manner::Rejects {
+        let (rejected_spans, error_message) = (spans.len() as i64, "none is wanted".to_owned());
+        answer.partial_success = Some(ExportTracePartialSuccess { rejected_spans, error_message });
+    } else {
+        taken.batches.push(spans.len());
+        taken.spans.extend(spans);
+    }
+    Ok(answer.encode_to_vec())
 }
 
 async fn take_metrics(State(shared): State<Arc<Shared>>, body: Bytes) -> StatusCode {
@@ -167,11 +183,11 @@ async fn take_metrics(State(shared): State<Arc<Shared>>, body: Bytes) -> StatusC
 
 impl Shared {
     /// Waits as long as the collector hangs.
-    async fn admit(&self) -> Result<(), StatusCode> {
+    async fn admit(&self) -> Result<Manner, StatusCode> {
         self.taken.lock().requests += 1;
         let mut manner = self.manner.subscribe();
         match manner.wait_for(|manner| *manner != Manner::Hangs).await.map(|manner| *manner) {
-            Ok(Manner::Takes) => Ok(()),
+            Ok(manner @ (Manner::Takes | Manner::Rejects)) => Ok(manner),
             _ => Err(StatusCode::SERVICE_UNAVAILABLE),
         }
     }
