@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "figures of a run, shown when it fails or with --nocapture")]
 
 mod acting;
+#[path = "replicas/given.rs"]
 mod replicas;
 
 use std::path::Path;

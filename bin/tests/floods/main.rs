@@ -5,7 +5,7 @@
 mod answers;
 mod bodies;
 mod connections;
-#[path = "../hostile_clients/http2.rs"]
+#[path = "../hostile/http2.rs"]
 #[expect(dead_code, reason = "the other clients use the rest")]
 mod http2;
 mod open_files;

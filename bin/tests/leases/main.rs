@@ -7,5 +7,5 @@ mod crowd;
 #[expect(dead_code, reason = "the floods use the rest")]
 mod process;
 mod repeats;
-#[path = "../workers/mod.rs"]
+#[path = "../workers/given.rs"]
 mod workers;
