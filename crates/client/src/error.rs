@@ -104,6 +104,12 @@ impl Error {
         }
     }
 
+    /// Whether it is about who talks to whom, and says nothing of the call itself. Whoever was let in before may be so
+    /// again: a certificate that has lapsed is renewed, and a token that this replica does not know yet comes to it.
+    pub(crate) fn is_of_access(&self) -> bool {
+        matches!(self, Self::Untrusted { .. }) || self.code() == Some(ErrorCode::Unauthenticated)
+    }
+
     /// What the failed call may have left behind: [`Outcome::None`] is certain, nothing happened.
     pub fn outcome(&self) -> Outcome {
         match self {
@@ -129,4 +135,20 @@ fn blames_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
         };
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_untrusted_certificate_and_an_unknown_token_are_about_access_and_nothing_else_is() {
+        let source = || reqwest::Proxy::all("no address").unwrap_err();
+        let server = String::new;
+        let refused = |code| Error::Refused(Box::new(Problem::new(code, "", "")));
+        assert!(Error::Untrusted { server: server(), source: source() }.is_of_access());
+        assert!(!Error::Unreachable { server: server(), source: source() }.is_of_access());
+        assert!(refused(ErrorCode::Unauthenticated).is_of_access());
+        assert!(!refused(ErrorCode::Forbidden).is_of_access());
+    }
 }

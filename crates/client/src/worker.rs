@@ -46,6 +46,9 @@ mod renewing;
 mod settling;
 mod verdict;
 
+#[cfg(test)]
+mod tests;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -178,7 +181,8 @@ impl Worker {
     }
 
     /// Runs jobs by `handler` until `stop` is ready; then takes no more, lets those it runs end within the configured
-    /// times, hands the rest back, and returns. A server that is away or drains is waited for.
+    /// times, hands the rest back, and returns. A server that is away or drains is waited for; so is one that has given
+    /// jobs before and now takes the token or shows its certificate no more, since either may be being replaced.
     ///
     /// Execution is at least once: an attempt that is cut off by a crash runs again, so effects should be idempotent,
     /// keyed by the job's id. Panics of `handler` are caught and settled as failed with code `panic`.

@@ -20,7 +20,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(5);
 const QUIET: Duration = Duration::from_secs(1);
 
 /// Takes jobs whenever there is a place for one, and starts an attempt for each; returns only when the server will
-/// not give any.
+/// not give any. A wrong token or certificate ends it at the start only: later on it is likely being replaced.
 ///
 /// It may be dropped at any time: a server notices that its caller is gone, and takes back what it could not deliver.
 pub(super) async fn poll<H, F>(shared: &Arc<Shared>, handler: H, attempts: &mut JoinSet<()>) -> Error
@@ -30,7 +30,9 @@ where
 {
     let handler = Arc::new(handler);
     let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY);
-    let mut failing = false;
+    let mut was_let_in = false;
+    // What was said in the log of the failures since the last answer: whether they are about access.
+    let mut told = None;
     loop {
         while attempts.try_join_next().is_some() {}
         let mut places = free_places(shared).await;
@@ -38,7 +40,8 @@ where
         match shared.client.lease(&request(shared, places.num_permits())).await {
             Ok(answer) => {
                 backoff.reset();
-                failing = false;
+                was_let_in = true;
+                told = None;
                 let pause = pause(&answer);
                 for lease in answer.leases {
                     // As many as there are places were asked for.
@@ -52,12 +55,13 @@ where
                 shared.wake_renewing.notify_one();
                 sleep(pause).await;
             }
-            Err(error) if !error.may_pass() => return error,
+            Err(error) if !(error.may_pass() || was_let_in && error.is_of_access()) => return error,
             Err(error) => {
-                if !failing {
+                let is_of_access = error.is_of_access();
+                if told != Some(is_of_access) {
                     tracing::warn!(%error, "no jobs can be taken; it is tried again until they can");
                 }
-                failing = true;
+                told = Some(is_of_access);
                 drop(places);
                 sleep(backoff.next(rand::random(), error.retry_after())).await;
             }

@@ -26,10 +26,11 @@ pub(super) struct Ending {
 
 /// Tells the server how attempts ended, all that wait in one request, until nobody can have more to say. A request is
 /// repeated until it is answered: the same word under the same lease gets the first answer. One that hangs is repeated,
-/// too, since its connection may be dead while others are not. An end is given up when its lease is over, since the job
-/// may be another's then.
+/// too, since its connection may be dead while others are not; the repeat has more time, since the server may only be
+/// slow. An end is given up when its lease is over, since the job may be another's then.
 pub(super) async fn settle(shared: Arc<Shared>, mut endings: mpsc::Receiver<Ending>) {
-    let patience = shared.config.lease / 3;
+    let lease = shared.config.lease;
+    let mut patience = lease / 3;
     let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY);
     let mut waiting = Vec::new();
     loop {
@@ -47,19 +48,29 @@ pub(super) async fn settle(shared: Arc<Shared>, mut endings: mpsc::Receiver<Endi
             continue;
         }
         match timeout(patience, tell(&shared, &mut waiting)).await {
-            Ok(Ok(())) => backoff.reset(),
+            Ok(Ok(())) => {
+                patience = lease / 3;
+                backoff.reset();
+            }
             Err(_) => {
-                tracing::debug!(ends = waiting.len(), "ends are not answered in time; it is tried again")
+                tracing::debug!(ends = waiting.len(), "ends are not answered in time; it is tried again");
+                patience = lease.min(patience * 2);
+                sleep(backoff.next(rand::random(), None)).await;
             }
             Ok(Err(error)) => {
                 tracing::debug!(%error, ends = waiting.len(), "ends could not be told; it is tried again");
-                if !error.may_pass() {
+                if is_final(&error) {
                     tell_each(&shared, &mut waiting, patience).await;
                 }
                 sleep(backoff.next(rand::random(), error.retry_after())).await;
             }
         }
     }
+}
+
+/// Whether the server will never take what it refused with this. Who was given the leases had a token that was right.
+fn is_final(error: &Error) -> bool {
+    !error.may_pass() && !error.is_of_access()
 }
 
 fn give_up_late(waiting: &mut Vec<Ending>) {
@@ -93,7 +104,7 @@ async fn tell_each(shared: &Shared, waiting: &mut Vec<Ending>, patience: Duratio
             Ok(Ok(_)) => {
                 let _ = ending.taken.send(true);
             }
-            Ok(Err(error)) if !error.may_pass() => {
+            Ok(Err(error)) if is_final(&error) => {
                 tracing::warn!(%error, job_id = %ending.lease.job.id, "the server does not take the end of an attempt");
                 let _ = ending.taken.send(false);
             }
