@@ -272,6 +272,7 @@ fn begin_to_open(
     let specs = queues.iter().map(wiring::queue_spec).collect();
     let settings = settings.clone();
     let limits = wiring::store_limits(&settings);
+    store::register_capacity(registry, &limits)?;
     let to_register = registry.clone();
     let open = move |runtime: &Handle| match own {
         Some(open) => {

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread;
 
-use prometheus::{IntGaugeVec, Opts, Registry};
+use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
 use steadfast_queue::metrics::StoreMetrics;
 use steadfast_queue::store::{QueueSpec, QueueStatus, StoreError, StoreLimits};
 use steadfast_queue::{JobStore, MemoryStore};
@@ -72,6 +72,24 @@ impl Opening {
     pub(crate) async fn opened(&mut self) -> Result<Arc<dyn JobStore>, NoStore> {
         (&mut self.0).await.unwrap_or(Err(NoStore::Lost))
     }
+}
+
+/// What a store holds at most, all its queues together: `steadfast_store_capacity_jobs` and
+/// `steadfast_store_capacity_bytes`.
+pub(crate) fn register_capacity(registry: &Registry, limits: &StoreLimits) -> Result<(), prometheus::Error> {
+    for (name, help, capacity) in [
+        (
+            "steadfast_store_capacity_jobs",
+            "Jobs of all queues that are not terminal, at most.",
+            limits.capacity_jobs,
+        ),
+        ("steadfast_store_capacity_bytes", "Bytes of their payloads, at most.", limits.capacity_bytes),
+    ] {
+        let gauge = IntGauge::new(name, help)?;
+        gauge.set(i64::try_from(capacity).unwrap_or(i64::MAX));
+        registry.register(Box::new(gauge))?;
+    }
+    Ok(())
 }
 
 /// `steadfast_jobs_live_at_start`: where the counters of jobs begin. What opening the store has counted already came

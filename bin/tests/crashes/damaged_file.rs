@@ -14,6 +14,7 @@ use steadfast_domain::JobId;
 use steadfast_testkit::eventually;
 use steadfast_testkit::harness::{Exit, Given, Process, Server, given_server};
 use steadfast_testkit::history::{Evidence, Expected, History, all_jobs, until_all_ended};
+use steadfast_testkit::raw::RawConnection;
 use steadfast_wire::{ErrorCode, Outcome};
 use tempfile::TempDir;
 
@@ -135,6 +136,10 @@ async fn damage_that_shows_later_stops_writing_and_fails_readiness() {
     unavailable(error);
     client.job(jobs[JOBS - 1]).await.expect("what is whole can be read");
     until_not_ready(&client).await;
+    let figures = scrape(&server).await;
+    for figure in ["steadfast_phase{phase=\"ready\"} 1", "steadfast_ready 0"] {
+        assert!(figures.lines().any(|line| line == figure), "{figure} in {figures}");
+    }
     assert_eq!((length(&database), length(&beside(&database, "-wal"))), length_before);
     let said = server.log().text();
     assert!(
@@ -232,6 +237,12 @@ async fn submit_some(client: &Client) -> Vec<JobId> {
 
 async fn until_not_ready(client: &Client) {
     eventually("it is not ready", async || client.ready().await.err()).await;
+}
+
+async fn scrape(server: &Server) -> String {
+    let mut connection = RawConnection::open(server.address()).await.expect("the server accepts");
+    connection.get("/metrics").await.expect("the server reads");
+    String::from_utf8(connection.answer().await.expect("the server answers").body).expect("text")
 }
 
 fn copy_of(dir: &TempDir) -> TempDir {

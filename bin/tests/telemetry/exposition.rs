@@ -30,6 +30,8 @@ const PROMISED: &[&str] = &[
     "steadfast_queue_capacity_jobs{queue=\"default\"} 2",
     "steadfast_queue_capacity_bytes{queue=\"default\"} ",
     "steadfast_queue_bytes{queue=\"default\"} 0",
+    "steadfast_store_capacity_jobs 2",
+    "steadfast_store_capacity_bytes 1073741824",
     "steadfast_queue_paused{queue=\"default\"} 0",
     "steadfast_oldest_ready_age_seconds{queue=\"default\"} 0",
     "steadfast_job_wait_seconds_count 2",
@@ -41,6 +43,7 @@ const PROMISED: &[&str] = &[
     "steadfast_http_connections ",
     "steadfast_http_requests_total{method=\"POST\",route=\"/v1/jobs\",status=\"202\"} 2",
     "steadfast_phase{phase=\"ready\"} 1",
+    "steadfast_ready 1",
     "steadfast_draining 0",
     "steadfast_shutdown_duration_seconds 0",
     concat!("steadfast_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
@@ -108,7 +111,11 @@ async fn the_metrics_agree_with_what_happened() {
 async fn a_scrape_during_a_drain_says_so_and_names_what_is_documented() {
     let draining = Draining::begin().await;
     let scrape = &draining.scrape;
-    assert!(scrape.has_line("steadfast_draining 1"), "{}", scrape.text);
+    assert!(
+        scrape.has_line("steadfast_draining 1") && scrape.has_line("steadfast_ready 0"),
+        "{}",
+        scrape.text
+    );
     assert!(scrape.sum("steadfast_shutdown_step_seconds", &[]) >= 0);
     assert_lints_clean(scrape);
     assert_eq!(series(scrape), documented(&shipped::read("docs/OPERATIONS.md")));

@@ -30,12 +30,17 @@ pub(crate) async fn live(State(app): State<Arc<App>>) -> Answer {
 
 /// `GET /readyz`: whether the server is to get traffic.
 pub(crate) async fn ready(State(app): State<Arc<App>>, _place: ProbePlace) -> Answer {
-    let store = store(&app).await;
+    readiness(&app).await.map_err(Refused::not_ready)?;
+    json(StatusCode::OK, &Ready { status: "ready".into() })
+}
+
+/// Whether the server is to get traffic; an error says why not. `steadfast_ready` is as it was found last.
+pub(crate) async fn readiness(app: &App) -> Result<(), Checks> {
+    let store = store(app).await;
     let phase = app.phases.current();
-    if phase == Phase::Ready && store == "ok" {
-        return json(StatusCode::OK, &Ready { status: "ready".into() });
-    }
-    Err(Refused::not_ready(Checks { phase: phase.as_str().into(), store: store.into() }))
+    let is_ready = phase == Phase::Ready && store == "ok";
+    app.metrics.ready.set(is_ready.into());
+    if is_ready { Ok(()) } else { Err(Checks { phase: phase.as_str().into(), store: store.into() }) }
 }
 
 /// `ok`, `opening`, or `unavailable` once it has not answered for [`STORE_AWAY_MAX`].

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::answer::Answer;
 use crate::app::App;
-use crate::health::CHECK_TIMEOUT;
+use crate::health::{CHECK_TIMEOUT, readiness};
 use crate::limits::ProbePlace;
 use crate::problem::Refused;
 
@@ -19,6 +19,8 @@ use crate::problem::Refused;
 pub(crate) struct HttpMetrics {
     requests: IntCounterVec,
     in_flight: IntGauge,
+    /// What `/readyz` says; kept by it.
+    pub(crate) ready: IntGauge,
     /// Open connections; kept by whoever accepts them.
     pub(crate) connections: IntGauge,
 }
@@ -37,10 +39,15 @@ impl HttpMetrics {
                 "steadfast_http_requests_in_flight",
                 "Requests being worked on or held.",
             )?,
+            ready: IntGauge::new(
+                "steadfast_ready",
+                "1 while /readyz says that the server is ready, else 0.",
+            )?,
             connections: IntGauge::new("steadfast_http_connections", "Open connections.")?,
         };
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
+        registry.register(Box::new(metrics.ready.clone()))?;
         registry.register(Box::new(metrics.connections.clone()))?;
         Ok(metrics)
     }
@@ -83,19 +90,23 @@ impl App {
     /// Every metric as it is now. Without a store, the figures about jobs are left out; while it does not answer, those
     /// that describe what is stored, and the counters are as it answered last.
     pub async fn gather(&self) -> Vec<MetricFamily> {
+        // Side by side, so that a store that hangs is waited for once.
+        let (_, of_store) = tokio::join!(readiness(self), self.gather_store());
         let mut families = self.registry.gather();
-        if let Some(services) = self.attached() {
-            let answer = timeout(CHECK_TIMEOUT, services.store.queues()).await;
-            let label = |kind| services.admission.kind_label(kind);
-            let figures = match &answer {
-                Ok(Ok(queues)) => self.store_figures.answered(queues, label, OTHER),
-                _ => Ok(self.store_figures.silent()),
-            };
-            match figures {
-                Ok(figures) => families.extend(figures),
-                Err(error) => tracing::error!(%error, "the figures of the store cannot be shown"),
-            }
+        match of_store {
+            Ok(figures) => families.extend(figures),
+            Err(error) => tracing::error!(%error, "the figures of the store cannot be shown"),
         }
         families
+    }
+
+    async fn gather_store(&self) -> Result<Vec<MetricFamily>, prometheus::Error> {
+        let Some(services) = self.attached() else { return Ok(Vec::new()) };
+        match timeout(CHECK_TIMEOUT, services.store.queues()).await {
+            Ok(Ok(queues)) => {
+                self.store_figures.answered(&queues, |kind| services.admission.kind_label(kind), OTHER)
+            }
+            _ => Ok(self.store_figures.silent()),
+        }
     }
 }
