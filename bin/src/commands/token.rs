@@ -1,5 +1,7 @@
 use std::fmt;
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use rand::TryRngCore;
@@ -13,7 +15,8 @@ use super::output::{self, Format, OutputArgs};
 
 /// Begins every token, so that one that lies about is known for what it is.
 const PREFIX: &str = "sf_";
-/// Random bytes of a token: more than can be guessed, so that a plain hash is enough to keep it by.
+/// Random bytes of a token: more than can be guessed, so that a plain hash is enough to keep it by. Written out they fit
+/// into one block of SHA-256.
 const RANDOM_BYTES: usize = 32;
 
 const EXAMPLES: &str = "\
@@ -68,8 +71,7 @@ fn scopes() -> impl TypedValueParser<Value = Scope> {
 
 impl<'a> Made<'a> {
     fn of(args: &'a TokenArgs, secret: [u8; RANDOM_BYTES]) -> Self {
-        let digits: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-        let token = format!("{PREFIX}{digits}");
+        let token = format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(secret));
         let tenant = args.tenant.as_ref().map(Tenant::as_str).filter(|tenant| !tenant.is_empty());
         let scopes = Scope::ALL.into_iter().filter(|scope| args.scopes.contains(scope));
         let scopes: Vec<&str> = scopes.map(Scope::as_str).collect();
@@ -108,7 +110,7 @@ mod tests {
             output: OutputArgs::default(),
         };
         let made = Made::of(&args, [7; RANDOM_BYTES]);
-        assert_eq!(made.token, format!("sf_{}", "07".repeat(RANDOM_BYTES)));
+        assert_eq!(made.token, format!("sf_{}Bwc", "BwcH".repeat(10)));
         assert!(!made.entry.contains(&made.token));
 
         let dir = tempfile::tempdir().unwrap();

@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     const HASH: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-    const SECRET: &str = "sf_ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    const SECRET: &str = "sf_ungWv48Bz-pBQUDeXa4iI7ADYaOWF3qctBD_YfIAFa0";
 
     fn read(text: &str) -> Result<Tokens, String> {
         let dir = tempfile::tempdir().unwrap();

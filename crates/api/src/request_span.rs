@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use axum::extract::{MatchedPath, Request};
+use axum::extract::Request;
 use http::{Method, StatusCode, Version};
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{SpanBuilder, SpanKind};
@@ -14,10 +14,14 @@ const NOT_TRACED: [&str; 4] = ["/livez", "/healthz", "/readyz", "/metrics"];
 /// A longer path is the client's invention and not worth its room.
 const PATH_BYTES_MAX: usize = 256;
 
-/// Begins the span of `request` inside of the client's.
-pub(crate) fn begin(tracer: &Tracer, request: &Request, given: Option<&TraceParent>) -> Span {
-    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    if route.is_some_and(|route| NOT_TRACED.contains(&route)) {
+/// Begins the span of `request`, which `route` answers, inside of the client's.
+pub(crate) fn begin(
+    tracer: &Tracer,
+    request: &Request,
+    route: Option<&str>,
+    given: Option<&TraceParent>,
+) -> Span {
+    if !tracer.is_on() || route.is_some_and(|route| NOT_TRACED.contains(&route)) {
         return Span::default();
     }
     tracer.begin(given, || describe(request, route))

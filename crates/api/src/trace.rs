@@ -186,37 +186,42 @@ fn complete(app: &App, seen: &Seen, mut response: Response) -> Response {
             None => {}
         }
     }
-    let is_slow = seen.began.elapsed() > SLOW && response.extensions().get::<WasHeld>().is_none();
+    let took = seen.began.elapsed();
+    let is_slow = took > SLOW && response.extensions().get::<WasHeld>().is_none();
     // Refusals with 503 are in the summary.
-    log(seen, response.status(), is_slow || code == Some(ErrorCode::Internal));
+    log(seen, response.status(), took, is_slow || code == Some(ErrorCode::Internal));
     response
 }
 
-fn log(seen: &Seen, status: StatusCode, is_remarkable: bool) {
-    let duration_ms = u64::try_from(seen.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+fn log(seen: &Seen, status: StatusCode, took: Duration, is_remarkable: bool) {
     let (method, route, status) = (&seen.method, seen.route(), status.as_u16());
     let trace_id = LazyId(&seen.trace);
     if is_remarkable {
         tracing::info!(
-            http.request.method = %method, http.route = route, http.response.status_code = status, duration_ms,
-            %trace_id, "request"
+            http.request.method = %method, http.route = route, http.response.status_code = status,
+            duration_ms = whole_ms(took), %trace_id, "request"
         );
     } else {
         tracing::debug!(
-            http.request.method = %method, http.route = route, http.response.status_code = status, duration_ms,
-            %trace_id, "request"
+            http.request.method = %method, http.route = route, http.response.status_code = status,
+            duration_ms = whole_ms(took), %trace_id, "request"
         );
     }
+}
+
+fn whole_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Seen {
     fn of(request: &Request, tracer: &Tracer) -> Self {
         let given = given(request.headers());
-        let span = request_span::begin(tracer, request, given.as_ref());
+        let route = request.extensions().get::<MatchedPath>();
+        let span = request_span::begin(tracer, request, route.map(MatchedPath::as_str), given.as_ref());
         Self {
             method: request.method().clone(),
             version: request.version(),
-            route: request.extensions().get::<MatchedPath>().cloned(),
+            route: route.cloned(),
             trace: Trace::of(&span, given),
             span,
             peer: request.extensions().get::<Peer>().cloned(),

@@ -12,6 +12,9 @@ use crate::{Invalid, Timestamp};
 pub struct JobId(Uuid);
 
 impl JobId {
+    /// The HTTP header in which every delivery says which job it is of.
+    pub const HEADER: &str = "steadfast-job-id";
+
     /// The id with these 128 bits; any version, since a reader may ask for an id we never made.
     pub const fn from_u128(bits: u128) -> Self {
         Self(Uuid::from_u128(bits))

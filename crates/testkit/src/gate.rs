@@ -148,7 +148,7 @@ struct Slow {
 
 fn identity(headers: &HeaderMap) -> Option<(JobId, u32)> {
     let text = |name: &str| headers.get(name)?.to_str().ok();
-    Some((text("steadfast-job-id")?.parse().ok()?, text("steadfast-attempt")?.parse().ok()?))
+    Some((text(JobId::HEADER)?.parse().ok()?, text("steadfast-attempt")?.parse().ok()?))
 }
 
 /// A delivery under way. The server's hanging up drops the future that owns it, which records that.

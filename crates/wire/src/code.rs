@@ -152,8 +152,9 @@ impl ErrorCode {
                 403,
                 false,
                 "Not allowed",
-                "The request was understood, but its sender may not do this: the token lacks the scope that `detail` \
-                 names, a drain is asked for from another machine, or a change by a foreign web page.",
+                "The request was understood, but its sender may not do this; `detail` says why: a token lacks a scope, \
+                 only the server's own machine may ask for this, or a web page or a job's delivery asks in somebody \
+                 else's place.",
             ),
             Code::NotFound => (
                 "not_found",

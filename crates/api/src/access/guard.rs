@@ -11,12 +11,13 @@ use steadfast_domain::Tenant;
 use steadfast_wire::ErrorCode;
 
 use super::bearer::Presented;
-use super::{Known, Scope, place};
+use super::{Access, Known, Scope, place};
 use crate::app::App;
 use crate::connections::Peer;
 use crate::problem::Refused;
 
-/// What a route asks of whoever calls it, where the server has tokens at all. On the admin listener it asks nothing.
+/// What a route asks of whoever calls it. Without tokens, and on the admin listener, that is only not to be trusted for
+/// the wrong reason: see [`place`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Needs {
     /// Nothing: it is for everybody.
@@ -33,8 +34,8 @@ pub(crate) enum Needs {
     AdminOrLocal,
 }
 
-/// A handler that answers only those who have what its route needs. Nothing of a request that is refused is read
-/// but its head, and it takes no place from anybody.
+/// A handler that answers only those who have what its route needs. Whether it does is known by the head of a request
+/// alone; a body that is refused is thrown away, and takes no place from anybody.
 #[derive(Clone)]
 pub(crate) struct Guarded<H> {
     pub(crate) needs: Needs,
@@ -49,10 +50,11 @@ where
     type Future = Either<H::Future, Pin<Box<dyn Future<Output = Response> + Send>>>;
 
     fn call(self, mut request: Request, app: Arc<App>) -> Self::Future {
-        match self.needs.check(&app, &request) {
-            Ok(None) => Either::Left(self.handler.call(request, app)),
-            Ok(Some(known)) => {
-                request.extensions_mut().insert(known);
+        match self.needs.check(&app.access, &request) {
+            Ok(known) => {
+                if let Some(known) = known {
+                    request.extensions_mut().insert(known);
+                }
                 Either::Left(self.handler.call(request, app))
             }
             Err(refused) => Either::Right(Box::pin(async move {
@@ -77,31 +79,32 @@ impl Needs {
     }
 
     /// Whose request it is, where that matters, or why it is refused.
-    fn check(self, app: &App, request: &Request) -> Result<Option<Arc<Known>>, Refused> {
+    fn check(self, access: &Access, request: &Request) -> Result<Option<Arc<Known>>, Refused> {
         let Some(scope) = self.scope() else { return Ok(None) };
-        if request.extensions().get::<Peer>().is_some_and(Peer::is_admin) {
-            return place::trusted(request).map(|()| None);
+        let peer = request.extensions().get::<Peer>();
+        if peer.is_some_and(Peer::is_admin) {
+            return place::trusted(peer, request).map(|()| None);
         }
-        if self == Self::AdminOrLocal {
-            if place::is_local(request) && place::trusted(request).is_ok() {
-                return Ok(None);
-            }
-            if app.access.is_open() {
+        let is_for_local = self == Self::AdminOrLocal;
+        if is_for_local && place::is_local(peer, request) && place::trusted(peer, request).is_ok() {
+            return Ok(None);
+        }
+        let tokens = access.in_force();
+        let Some(tokens) = tokens.as_ref() else {
+            if is_for_local {
                 let detail = "without tokens, a drain can only be asked for from the machine the server runs on, or \
                               by its admin listener";
                 return Err(Refused::new(ErrorCode::Forbidden, detail));
             }
-        }
-        if app.access.is_open() {
-            return place::named_as_it_is(request).map(|()| None);
-        }
+            return place::named_as_it_is(peer, request).map(|()| None);
+        };
         let known = match Presented::by(request.headers()) {
-            Presented::Token(token) => app.access.known(token).ok_or_else(Refused::unknown_token)?,
+            Presented::Token(token) => tokens.known(token).ok_or_else(Refused::unknown_token)?,
             Presented::Nothing => return Err(Refused::no_token()),
             Presented::Malformed => return Err(Refused::unknown_token()),
         };
         match known.grant.scopes.has(scope) {
-            true => Ok(Some(known)),
+            true => Ok(Some(Arc::clone(known))),
             false => Err(Refused::lacks(scope)),
         }
     }

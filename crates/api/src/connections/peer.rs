@@ -15,6 +15,7 @@ use super::socket::SocketWatch;
 #[derive(Clone)]
 pub struct Peer {
     address: SocketAddr,
+    is_loopback: bool,
     reserved: bool,
     entrance: Entrance,
     connection: Arc<Seen>,
@@ -44,7 +45,8 @@ pub(super) type Upgraded = Pin<Box<dyn Future<Output = bool> + Send>>;
 
 impl Peer {
     pub(crate) fn new(address: SocketAddr, entrance: Entrance, reserved: bool) -> Self {
-        Self { address, reserved, entrance, connection: Arc::default() }
+        let is_loopback = address.ip().to_canonical().is_loopback();
+        Self { address, is_loopback, reserved, entrance, connection: Arc::default() }
     }
 
     /// Its socket, from now on.
@@ -63,9 +65,9 @@ impl Peer {
         self.connection.socket.get().is_some_and(|socket| socket.is_over() || socket.is_closed_by_client())
     }
 
-    /// Whether it is on this machine.
-    pub fn is_loopback(&self) -> bool {
-        self.address.ip().to_canonical().is_loopback()
+    /// Whether it is on this machine, and came by its loopback address.
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.is_loopback
     }
 
     /// Whether it came by the admin listener.

@@ -2,7 +2,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::trace::{SpanBuilder, SpanKind};
 use reqwest::Request;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use steadfast_domain::{Job, TraceParent};
+use steadfast_domain::{Job, JobId, TraceParent};
 use steadfast_queue::spans::Span;
 use steadfast_queue::{Failure, Finish, StopReason};
 
@@ -33,7 +33,7 @@ impl Identity {
     fn write(&self, headers: &mut HeaderMap) {
         let attempt = self.attempt.to_string();
         let texts = [
-            ("steadfast-job-id", self.job.as_str()),
+            (JobId::HEADER, self.job.as_str()),
             ("steadfast-attempt", &attempt),
             ("idempotency-key", &self.job),
             ("traceparent", self.trace.as_str()),
