@@ -224,7 +224,8 @@ impl Reloader {
             for files in &mut self.watched {
                 files.look(is_asked).await;
             }
-            if is_told {
+            // A stop that has begun meanwhile was told of, and nothing takes that back.
+            if is_told && phases.current() == Phase::Ready {
                 self.supervisor.reload_ended();
             }
         }

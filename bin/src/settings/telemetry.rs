@@ -55,7 +55,7 @@ pub struct TelemetrySettings {
     pub traces: Option<TracesSettings>,
     /// What `/metrics` shows.
     pub metrics: Option<MetricsSettings>,
-    /// What is said of this process with either: `service.name` always.
+    /// What is said of this process with either: `service.name` always. Empty where there is neither.
     pub resource: BTreeMap<String, String>,
 }
 
@@ -105,6 +105,9 @@ impl TelemetrySettings {
         }
         let traces = variables.collector("TRACES", "v1/traces")?;
         let metrics = variables.collector("METRICS", "v1/metrics")?;
+        if traces.is_none() && metrics.is_none() {
+            return Ok(Self::default());
+        }
         Ok(Self {
             traces: traces.map(|collector| variables.traces(collector)).transpose()?,
             metrics: metrics.map(|collector| variables.metrics(collector)).transpose()?,
@@ -148,13 +151,14 @@ impl<E: Fn(&str) -> Option<OsString>> Variables<'_, E> {
 
     /// Where a signal goes; `None` when it goes nowhere.
     fn collector(&self, signal: &str, path: &str) -> Result<Option<CollectorSettings>, SettingsError> {
+        // First of all: where there is none, the other variables are some other program's.
+        let Some((name, text)) = self.of_signal(signal, "ENDPOINT")? else { return Ok(None) };
         let exporter = format!("OTEL_{signal}_EXPORTER");
         match self.text(&exporter)?.as_deref() {
             None | Some("otlp") => {}
             Some("none") => return Ok(None),
             Some(other) => return Err(not_allowed(&exporter, other, "otlp or none")),
         }
-        let Some((name, text)) = self.of_signal(signal, "ENDPOINT")? else { return Ok(None) };
         if let Some((name, protocol)) = self.of_signal(signal, "PROTOCOL")?
             && protocol != "http/protobuf"
         {
@@ -324,6 +328,18 @@ mod tests {
     }
 
     #[test]
+    fn without_an_endpoint_what_is_meant_for_other_programs_ends_no_start() {
+        for variable in [
+            ("OTEL_METRICS_EXPORTER", "prometheus"),
+            ("OTEL_TRACES_EXPORTER", "console"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "team"),
+        ] {
+            assert_eq!(urls(&[variable]), [None, None], "{variable:?}");
+        }
+    }
+
+    #[test]
     fn a_base_gets_each_signals_path_and_a_signals_own_is_taken_as_it_is() {
         let [traces, metrics] =
             [Some("http://collector:4318/v1/traces"), Some("http://collector:4318/v1/metrics")]
@@ -393,11 +409,11 @@ mod tests {
     #[test]
     fn the_service_has_a_name() {
         let name = |variables: &[_]| read(variables).unwrap().resource[SERVICE_NAME].clone();
-        assert_eq!(name(&[]), "steadfast");
+        assert_eq!(name(&[ENDPOINT]), "steadfast");
         let attributes = ("OTEL_RESOURCE_ATTRIBUTES", "service.name=a,deployment.environment.name=b%2Cc");
-        assert_eq!(name(&[attributes]), "a");
-        assert_eq!(name(&[attributes, ("OTEL_SERVICE_NAME", "c")]), "c");
-        assert_eq!(read(&[attributes]).unwrap().resource["deployment.environment.name"], "b,c");
+        assert_eq!(name(&[ENDPOINT, attributes]), "a");
+        assert_eq!(name(&[ENDPOINT, attributes, ("OTEL_SERVICE_NAME", "c")]), "c");
+        assert_eq!(read(&[ENDPOINT, attributes]).unwrap().resource["deployment.environment.name"], "b,c");
     }
 
     #[test]

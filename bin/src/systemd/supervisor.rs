@@ -111,6 +111,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+    use crate::reload::{Contents, ReloadTrigger, Reloadable, Reloader};
 
     const WATCHDOG: Duration = Duration::from_millis(20);
 
@@ -158,6 +159,36 @@ mod tests {
             () = telling => panic!("it is to go on"),
             () = hearing => {}
         }
+    }
+
+    #[tokio::test]
+    async fn a_reload_that_a_stop_overtakes_does_not_say_ready() {
+        let told = told(None);
+        let (sender, phases) = in_phase(Phase::Ready);
+        let (dir, trigger) = (TempDir::new().unwrap(), ReloadTrigger::default());
+        let path = dir.path().join("file");
+        std::fs::write(&path, "").unwrap();
+        let in_force = Contents::read(std::slice::from_ref(&path)).unwrap().seen();
+        // The stop begins while the file is applied.
+        let supervisor = told.supervisor.clone();
+        let watched = Reloadable::new("files", vec![path], in_force, move |_| {
+            sender.advance(Phase::LameDuck);
+            supervisor.entered(Phase::LameDuck);
+            sender.advance(Phase::Stopped);
+            supervisor.entered(Phase::Stopped);
+            Ok(())
+        });
+        trigger.ask();
+        Reloader::new(trigger, vec![watched], told.supervisor.clone()).run(phases).await;
+        assert_eq!(told.next().await, "RELOADING=1");
+        assert!(told.next().await.starts_with("STOPPING=1"));
+        assert!(told.next().await.starts_with("STATUS=Stopping"));
+        let mut more = [0; 512];
+        let more = told
+            .hears
+            .try_recv(&mut more)
+            .map(|length| String::from_utf8_lossy(&more[..length]).into_owned());
+        assert!(more.is_err(), "{more:?}");
     }
 
     #[tokio::test]

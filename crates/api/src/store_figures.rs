@@ -9,8 +9,15 @@ use steadfast_queue::store::QueueStatus;
 /// agree with each other.
 #[derive(Debug, Default)]
 pub(crate) struct StoreFigures {
-    /// As the store answered last.
-    counters: Mutex<Vec<MetricFamily>>,
+    newest: Mutex<Counters>,
+}
+
+/// The counters of one answer.
+#[derive(Debug, Default)]
+struct Counters {
+    families: Vec<MetricFamily>,
+    /// The sum of all. None ever falls, so of two answers the one with less is the older.
+    sum: u64,
 }
 
 impl StoreFigures {
@@ -23,13 +30,18 @@ impl StoreFigures {
     ) -> Result<Vec<MetricFamily>, prometheus::Error> {
         let counters = counters(queues, |kind| kind.map_or(other, &label))?;
         let families = [counters.clone(), gauges(queues)?].concat();
-        *self.counters.lock() = counters;
+        let answered = Counters { families: counters, sum: sum(queues) };
+        let mut newest = self.newest.lock();
+        // Of two who asked at once, the one with the older answer may come here last.
+        if answered.sum >= newest.sum {
+            *newest = answered;
+        }
         Ok(families)
     }
 
-    /// The figures of a store that does not answer: the counters as they were, and nothing of what is stored.
+    /// The figures of a store that does not answer: the counters as it answered last, and nothing of what is stored.
     pub(crate) fn silent(&self) -> Vec<MetricFamily> {
-        self.counters.lock().clone()
+        self.newest.lock().families.clone()
     }
 }
 
@@ -65,6 +77,14 @@ fn counters<'a>(
     let families = [submitted.collect(), finished.collect(), retried.collect()].concat();
     // Before the first job there is nothing to write of some.
     Ok(families.into_iter().filter(|family| !family.get_metric().is_empty()).collect())
+}
+
+fn sum(queues: &[QueueStatus]) -> u64 {
+    let of_queue = |status: &QueueStatus| {
+        let all = status.counts.all();
+        all.submitted + all.reopened + all.ended.iter().sum::<u64>()
+    };
+    queues.iter().map(of_queue).sum()
 }
 
 /// What is stored.
@@ -104,4 +124,43 @@ fn gauges(queues: &[QueueStatus]) -> Result<Vec<MetricFamily>, prometheus::Error
 
 fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::TextEncoder;
+    use steadfast_domain::{QueueName, Timestamp};
+    use steadfast_queue::store::JobCounts;
+
+    use super::*;
+
+    /// A store's answer after so many jobs were submitted.
+    fn answer(submitted: usize) -> Vec<QueueStatus> {
+        let mut counts = JobCounts::default();
+        for _ in 0..submitted {
+            counts.moved(&KindName::new("echo").unwrap(), None, Some(JobState::Queued));
+        }
+        vec![QueueStatus {
+            name: QueueName::default_queue(),
+            paused: false,
+            depth: [0; 8],
+            bytes: 0,
+            capacity_jobs: 9,
+            capacity_bytes: 9,
+            oldest_ready_at: None,
+            now: Timestamp::from_unix_ms(0),
+            counts,
+        }]
+    }
+
+    #[test]
+    fn counters_never_fall_though_an_older_answer_comes_last() {
+        let figures = StoreFigures::default();
+        for submitted in [2, 1] {
+            figures.answered(&answer(submitted), KindName::as_str, "other").unwrap();
+        }
+        let shown = TextEncoder::new().encode_to_string(&figures.silent()).unwrap();
+        let line = "steadfast_jobs_submitted_total{kind=\"echo\",queue=\"default\"} 2";
+        assert!(shown.lines().any(|shown| shown == line), "{shown}");
+    }
 }
