@@ -122,14 +122,30 @@ fn panels_of_the_dashboard_are_told_apart() {
     assert_eq!(rows, ["Intake", "Queues", "Work", "Store", "HTTP", "Process and drain"]);
     for panel in panels.iter().filter(|panel| panel["type"] != "row") {
         assert_eq!(panel["datasource"]["uid"], "${datasource}", "{panel}");
-        for target in panel["targets"].as_array().expect("targets") {
-            let query = target["expr"].as_str().expect("a query");
-            assert!(
-                query.contains(r#"job="$job", instance=~"$instance""#),
-                "not of the chosen replicas: {query}"
-            );
+    }
+}
+
+/// Servers of two namespaces may have one name; outside of Kubernetes there is no namespace, and `.*` matches that.
+#[test]
+fn the_dashboard_shows_the_chosen_replicas_and_no_others() {
+    let dashboard = dashboard();
+    let chosen = [("namespace", "$namespace"), ("job", "$job"), ("instance", "$instance")];
+    let mut queries = Vec::new();
+    add_queries(&dashboard, &mut queries);
+    for query in &queries {
+        for Use { metric, matched } in uses(query) {
+            assert!(matched.starts_with(&chosen), "{metric} is not only of the chosen replicas: {query}");
         }
     }
+    let variables = dashboard["templating"]["list"].as_array().expect("variables");
+    let variables: Vec<_> = variables.iter().filter(|variable| variable["type"] == "query").collect();
+    for (n, variable) in variables.iter().enumerate() {
+        assert_eq!(variable["name"], chosen[n].0);
+        assert_eq!(variable["definition"], variable["query"]["query"]);
+        let query = variable["definition"].as_str().expect("a query");
+        assert_eq!(uses(query)[0].matched, chosen[..n], "it depends on what was chosen before: {query}");
+    }
+    assert_eq!((variables.len(), &variables[0]["allValue"]), (chosen.len(), &".*".into()));
 }
 
 fn alerts() -> Vec<Alert> {
