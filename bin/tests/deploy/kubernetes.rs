@@ -14,7 +14,7 @@ use super::{path, read};
 
 #[test]
 fn every_file_is_applied() {
-    for manifests in Manifests::all() {
+    for manifests in Manifests::all().into_iter().chain([Manifests::for_prometheus()]) {
         let mut applied = BTreeSet::from_iter(manifests.files());
         applied.insert("kustomization.yaml".to_owned());
         assert_eq!(applied, BTreeSet::from_iter(names_in(&manifests.folder)), "{:?}", manifests.folder);
@@ -74,6 +74,21 @@ fn prometheus_calls_the_servers_as_the_alerts_do() {
         let monitor = ServiceMonitor::of(&manifests);
         let name = text(&monitor.service(&manifests)["metadata"]["labels"][monitor.spec.job_label]);
         assert!(name.starts_with(prefix), "{name} is none of {prefix}");
+    }
+}
+
+/// One is a copy of the other, since `kubectl apply -k` reads no file outside of its folder.
+#[test]
+fn the_alerts_that_are_applied_are_those_of_the_file() {
+    let alerts = read(&path("deploy/prometheus/alerts.yml"));
+    let groups = alerts.lines().skip_while(|line| *line != "groups:").map(|line| format!("  {line}"));
+    let applied = read(&path("deploy/kubernetes/monitoring/prometheus-rule.yaml"));
+    let applied = applied.lines().skip_while(|line| *line != "spec:").skip(1);
+    assert!(applied.eq(groups), "its first lines say how to copy them again");
+    for manifests in Manifests::all() {
+        let rule = manifests.the("PrometheusRule");
+        assert_eq!(rule["apiVersion"], "monitoring.coreos.com/v1");
+        assert!(!rule["spec"]["groups"][0]["rules"].as_array().expect("rules").is_empty());
     }
 }
 

@@ -17,7 +17,7 @@ const DATABASE_URL: &str = "postgres://steadfast:secret@postgresql.data:5432/ste
 pub(crate) struct Manifests {
     pub(crate) folder: PathBuf,
     pub(crate) kustomization: Value,
-    /// The objects of all files.
+    /// The objects of all files, and of the folders that it builds on.
     pub(crate) objects: Vec<Value>,
 }
 
@@ -27,18 +27,22 @@ impl Manifests {
         ["postgres", "sqlite"].map(Self::read)
     }
 
+    /// What both of them add for the Prometheus operator.
+    pub(crate) fn for_prometheus() -> Self {
+        Self::read("monitoring")
+    }
+
     fn read(name: &str) -> Self {
         let folder = path("deploy/kubernetes").join(name);
-        let mut kustomizations = documents(&folder.join("kustomization.yaml"));
-        let kustomization = kustomizations.pop().expect("a document");
-        let files = texts(&kustomization["resources"]);
-        let objects = files.iter().flat_map(|file| documents(&folder.join(file))).collect();
+        let kustomization = kustomization(&folder);
+        let objects = objects(&folder, &kustomization);
         Self { folder, kustomization, objects }
     }
 
-    /// Every file that is made part of what is applied.
+    /// Every file of its own that is made part of what is applied.
     pub(crate) fn files(&self) -> Vec<String> {
         let mut files = texts(&self.kustomization["resources"]);
+        files.retain(|name| !self.folder.join(name).is_dir());
         files.extend(self.generated().into_values().flatten());
         files
     }
@@ -127,6 +131,19 @@ impl Manifests {
         });
         referred.chain(mounted).collect()
     }
+}
+
+fn kustomization(folder: &Path) -> Value {
+    documents(&folder.join("kustomization.yaml")).pop().expect("a document")
+}
+
+fn objects(folder: &Path, of: &Value) -> Vec<Value> {
+    let resources = texts(&of["resources"]).into_iter().map(|name| folder.join(name));
+    let read = |resource: PathBuf| match resource.is_dir() {
+        true => objects(&resource, &kustomization(&resource)),
+        false => documents(&resource),
+    };
+    resources.flat_map(read).collect()
 }
 
 /// The documents of a file of YAML.
