@@ -2,7 +2,8 @@
 On SIGTERM or Ctrl-C it takes no more, and ends when what it runs has ended."""
 import http.client, json, os, random, signal, socket, sys, threading, time, urllib.parse
 
-SERVER = urllib.parse.urlsplit(os.environ.get("STEADFAST_SERVER", "http://127.0.0.1:8080")).netloc
+SERVER = urllib.parse.urlsplit(os.environ.get("STEADFAST_SERVER", "http://127.0.0.1:8080"))
+CONNECTION = getattr(http.client, SERVER.scheme.upper() + "Connection")  # HTTPConnection or HTTPSConnection
 HEADERS = {"Content-Type": "application/json"}
 if token := os.environ.get("STEADFAST_TOKEN"): HEADERS["Authorization"] = f"Bearer {token}"
 NAME, LEASE_MS = f"{socket.gethostname()}:{os.getpid()}", int(os.environ.get("LEASE_MS", "30000"))
@@ -18,14 +19,13 @@ def work(job, stop):
 def call(path, body):
     """The server's answer. One that is away, or busy, is asked again: all these calls are safe to repeat."""
     while True:
-        connection = http.client.HTTPConnection(SERVER, timeout=60)
+        connection = CONNECTION(SERVER.netloc, timeout=60)
         try:
             connection.request("POST", "/v1/leases" + path, json.dumps(body), HEADERS)
             status, answer = (reply := connection.getresponse()).status, json.load(reply)
         except (OSError, ValueError, http.client.HTTPException):
             status, answer = 503, {"retry_after_ms": random.randint(100, 500)}
-        if status < 300 or status == 409:  # 409: the lease was over, and another has the job
-            return answer
+        if status < 300 or status == 409: return answer  # 409: the lease was over, and another has the job
         if status < 500 and status not in (408, 429):
             os._exit(print(f"{NAME}: {answer}", file=sys.stderr) or 1)
         time.sleep(answer.get("retry_after_ms", 500) / 1000)

@@ -3,11 +3,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use steadfast_testkit::PATIENCE;
 use steadfast_testkit::certificates::Authority;
-use steadfast_testkit::harness::{Exit, Process};
+use steadfast_testkit::harness::{Exit, Process, Signal};
+use steadfast_testkit::{PATIENCE, eventually};
 
 use super::given::{PROGRAM, Secured, given};
+use super::workers::{GivenWorker, Language, PULLED};
 
 /// Less than for how long the command line repeats what may do better later.
 const AT_ONCE: Duration = Duration::from_secs(8);
@@ -65,6 +66,26 @@ async fn the_command_line_trusts_what_it_is_told_to() {
     assert!(exit.took < AT_ONCE, "{:?}", exit.took);
     let exit = steadfast(&url, "/no/such.pem".as_ref(), "queues").await.expect_code(2);
     assert!(exit.stderr.text().contains("/no/such.pem"), "{}", exit.output());
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_workers_work_for_it() {
+    let mut server = given(|given| given.settings(PULLED)).await;
+    for language in [Language::Python, Language::Node] {
+        let worker = GivenWorker::new(language).trusts(server.authority.certificate());
+        let mut worker = worker.start(&server.url(""));
+        let submit = r#"{"kind":"any","payload":{"seconds":0}}"#;
+        let job = server.post("/v1/jobs", submit).await.json();
+        let id = job["id"].as_str().expect("it is accepted");
+        eventually("the job is done", async || {
+            let job = server.get(&format!("/v1/jobs/{id}")).await.json();
+            (job["state"] == "completed").then_some(())
+        })
+        .await;
+        worker.signal(Signal::TERM);
+        worker.exit_within(PATIENCE).await.expect("it ends").expect_code(0);
+    }
     server.stop().await;
 }
 

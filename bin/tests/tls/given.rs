@@ -48,8 +48,12 @@ impl Secured {
 
     /// Submits a job on a connection of its own.
     pub(crate) async fn submit(&self) -> RawAnswer {
+        self.post("/v1/jobs", r#"{"kind":"echo"}"#).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &str) -> RawAnswer {
         let mut connection = self.connect().await;
-        connection.post("/v1/jobs", r#"{"kind":"echo"}"#).await.expect("the request is sent");
+        connection.post(path, body).await.expect("the request is sent");
         connection.answer().await.expect("a whole answer")
     }
 

@@ -6,6 +6,8 @@
 mod clients;
 mod given;
 mod renewal;
+#[path = "../workers/given.rs"]
+mod workers;
 
 use std::fs;
 use std::time::Duration;

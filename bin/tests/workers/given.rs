@@ -7,7 +7,7 @@ use std::process::Command;
 use steadfast_testkit::harness::{Given, Process, Server, given_server};
 
 /// A queue that only remote workers take from: the one that jobs go to by themselves.
-const PULLED: &str = "[queues.default]\nmode = \"pull\"\n";
+pub(crate) const PULLED: &str = "[queues.default]\nmode = \"pull\"\n";
 
 /// In which language a worker is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,11 +28,12 @@ pub(crate) struct GivenWorker {
     places: usize,
     lease_ms: u64,
     token: Option<&'static str>,
+    trusted: Option<PathBuf>,
 }
 
 impl GivenWorker {
     pub(crate) fn new(language: Language) -> Self {
-        Self { language, places: 4, lease_ms: 30_000, token: None }
+        Self { language, places: 4, lease_ms: 30_000, token: None, trusted: None }
     }
 
     /// Jobs at once.
@@ -50,17 +51,23 @@ impl GivenWorker {
         Self { token: Some(token), ..self }
     }
 
+    /// The file with the authority that signed the server's certificate.
+    pub(crate) fn trusts(self, authority: &Path) -> Self {
+        Self { trusted: Some(authority.to_owned()), ..self }
+    }
+
     /// Starts it for the server at this address.
     pub(crate) fn start(&self, server: &str) -> Process {
-        let (program, script) = match self.language {
-            Language::Python => ("python3", "worker.py"),
-            Language::Node => ("node", "worker.mjs"),
+        let (program, script, trusted) = match self.language {
+            Language::Python => ("python3", "worker.py", "SSL_CERT_FILE"),
+            Language::Node => ("node", "worker.mjs", "NODE_EXTRA_CA_CERTS"),
         };
         let mut command = Command::new(program);
         command.arg(examples().join(script)).arg("default");
         command.env("STEADFAST_SERVER", server);
         command.env("LEASE_MS", self.lease_ms.to_string()).env("PLACES", self.places.to_string());
         command.envs(self.token.map(|token| ("STEADFAST_TOKEN", token)));
+        command.envs(self.trusted.iter().map(|authority| (trusted, authority)));
         Process::start(command)
     }
 }
