@@ -1,6 +1,6 @@
 //! Holds the documents against the code.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -8,9 +8,37 @@ use std::process::Command;
 use steadfast::settings::{SETTINGS, TELEMETRY_DISABLED, TELEMETRY_VARIABLES};
 use steadfast_domain::{Event, TRANSITIONS};
 
+use crate::console::steps_of;
+
 fn read(path: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The documents whose commands are run, each at the same time as any other.
+const RUN: [&str; 4] = ["README.md", "docs/EXTENDING.md", "docs/OPERATIONS.md", "docs/SECURITY.md"];
+
+#[test]
+fn no_port_is_in_the_commands_of_two_documents() {
+    let mut owners: BTreeMap<u16, &str> = BTreeMap::new();
+    for document in RUN {
+        for port in steps_of(&read(document)).iter().flat_map(|step| ports_in(&step.command)) {
+            let owner = owners.entry(port).or_insert(document);
+            assert_eq!(*owner, document, "both use port {port}");
+        }
+    }
+    // The one that a server has by itself, and those beside it.
+    assert!(owners.get(&8080) == Some(&"README.md") && owners.len() > RUN.len(), "{owners:?}");
+}
+
+/// The ports that a command names behind an address of this machine.
+fn ports_in(command: &str) -> Vec<u16> {
+    let after = |host: &str| {
+        let rests = command.split(host).skip(1).filter_map(|rest| rest.strip_prefix(':'));
+        let digits = rests.map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default());
+        digits.filter_map(|digits| digits.parse().ok()).collect::<Vec<u16>>()
+    };
+    ["127.0.0.1", "localhost", "0.0.0.0", "[::1]"].into_iter().flat_map(after).collect()
 }
 
 fn event_name(event: Event) -> &'static str {
