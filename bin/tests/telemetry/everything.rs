@@ -147,13 +147,8 @@ pub(crate) async fn submit(client: &Client, job: &SubmitRequest) -> JobId {
 
 /// Takes the one job that waits for a worker, for as short as can be.
 pub(crate) async fn lease(client: &Client) -> LeaseDocument {
-    lease_for(client, LEASE_MS).await
-}
-
-/// The same, for so many milliseconds.
-pub(crate) async fn lease_for(client: &Client, lease_ms: u64) -> LeaseDocument {
-    let lease_ms = Some(lease_ms);
-    let request = LeaseRequest { wait_ms: Some(20_000), lease_ms, ..LeaseRequest::new("tester") };
+    let request =
+        LeaseRequest { wait_ms: Some(20_000), lease_ms: Some(LEASE_MS), ..LeaseRequest::new("tester") };
     client.lease(&request).await.expect("an answer").leases.pop().expect("a job")
 }
 

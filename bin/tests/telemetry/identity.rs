@@ -10,10 +10,14 @@ use steadfast_wire::{BatchRequest, JobDocument, SubmitRequest};
 use tokio::task::JoinSet;
 
 use crate::everything::{
-    COUNTED, echo, ended, everything, given_everything, lease_for, sleep, submit, until_processing, work,
+    COUNTED, echo, ended, everything, given_everything, lease, sleep, submit, until_processing, work,
 };
 use crate::exposition::PROGRAM;
 use crate::scrape::{Sample, Scrape};
+
+fn later() -> SubmitRequest {
+    SubmitRequest { delay_ms: Some(3_600_000), ..echo() }
+}
 
 /// The terms of the identity, as one scrape has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,8 +86,7 @@ async fn figures_of_a_file_add_up_from_process_to_process() {
     everything(&[&client]).await;
     assert_counted(&Scrape::of(server.address()).await);
 
-    let later = SubmitRequest { delay_ms: Some(3_600_000), ..echo() };
-    client.submit_batch(&BatchRequest { jobs: vec![later; 3] }, None).await.expect("room");
+    client.submit_batch(&BatchRequest { jobs: vec![later(); 3] }, None).await.expect("room");
     let sleeps = submit(&client, &sleep()).await;
     until_processing(&client, sleeps).await;
     server.kill().await;
@@ -128,20 +131,21 @@ async fn figures_of_replicas_add_up_together() {
     })
     .await;
 
-    let id = submit(&b, &work()).await;
-    // Long enough for the other process to see it when it comes back.
-    lease_for(&a, 5_000).await;
+    submit(&b, &later()).await;
     let before = [terms(&replicas[0]).await, terms(&replicas[1]).await];
     assert_eq!(before[0].net() + before[1].net(), before[1].live, "{before:?}");
     replicas[0].kill().await;
     replicas[0].start_again().await;
-    assert_eq!(terms(&replicas[0]).await.start, 1, "the leased job");
+    assert_eq!(terms(&replicas[0]).await.start, 1, "the job for later");
+    let a = replicas[0].client();
+    let id = submit(&b, &work()).await;
+    lease(&a).await;
     ended(&b, id, JobState::Dead).await;
-    submit(&replicas[0].client(), &work()).await;
+    submit(&a, &work()).await;
     eventually("the sums agree", async || {
         let after = [terms(&replicas[0]).await, terms(&replicas[1]).await];
         let made = after[0].net() + after[1].net() - before[1].net();
-        (before[1].live + made == after[1].live && after[1].live == 1).then_some(())
+        (before[1].live + made == after[1].live && after[1].live == 2).then_some(())
     })
     .await;
     replicas[0].stop().await.expect_code(0);

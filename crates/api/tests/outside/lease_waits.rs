@@ -29,7 +29,7 @@ fn waiting(kinds: &[&str], wait: Duration) -> Vec<u8> {
 }
 
 /// A worker that waits, the last of so many.
-pub(crate) async fn waits(outside: &Outside, kinds: &[&str], last_of: usize) -> RawConnection {
+async fn waits(outside: &Outside, kinds: &[&str], last_of: usize) -> RawConnection {
     let mut connection = outside.connect().await;
     connection.send(&waiting(kinds, Duration::from_secs(30))).await.unwrap();
     outside.in_flight(last_of).await;
@@ -45,7 +45,7 @@ async fn given(connection: &mut RawConnection) -> Vec<String> {
 }
 
 /// Waits until the job is back in its queue as if nobody had ever taken it.
-pub(crate) async fn is_untouched(outside: &Outside, id: JobId) {
+async fn is_untouched(outside: &Outside, id: JobId) {
     eventually("the job is queued again", || async {
         let job = outside.get(&format!("/v1/jobs/{id}")).await.json();
         assert_eq!(job["interruptions"], 0);
@@ -166,16 +166,24 @@ async fn a_worker_that_goes_away_while_it_waits_takes_nothing() {
 async fn a_worker_that_goes_away_as_its_job_comes_leaves_it_as_it_was() {
     let outside = given_outside().start().await;
     for _ in 0..50 {
-        let gone = waits(&outside, &[], 1).await;
-        let mut submit = outside.connect().await;
-        let body = json!({ "kind": "any", "queue": PULL }).to_string();
-        drop(gone);
-        submit.post("/v1/jobs", &body).await.unwrap();
-        let id = id_of(&submit.answer().await.unwrap());
-        is_untouched(&outside, id).await;
-        outside.post(&format!("/v1/jobs/{id}/cancel"), "").await;
-        outside.in_flight(0).await;
+        goes_away_as_its_job_comes(&outside, false).await;
     }
+}
+
+/// One worker, and whether it says so.
+pub(crate) async fn goes_away_as_its_job_comes(outside: &Outside, says_so: bool) {
+    let mut gone = waits(outside, &[], 1).await;
+    let mut submit = outside.connect().await;
+    if says_so {
+        gone.close().await.unwrap();
+    }
+    drop(gone);
+    let body = json!({ "kind": "any", "queue": PULL }).to_string();
+    submit.post("/v1/jobs", &body).await.unwrap();
+    let id = id_of(&submit.answer().await.unwrap());
+    is_untouched(outside, id).await;
+    outside.post(&format!("/v1/jobs/{id}/cancel"), "").await;
+    outside.in_flight(0).await;
 }
 
 #[tokio::test]

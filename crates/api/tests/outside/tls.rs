@@ -3,9 +3,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
 use steadfast_api::{Tls, TlsPart, TlsPem};
-use steadfast_lifecycle::Phase;
 use steadfast_testkit::certificates::{Authority, Issued, THIS_MACHINE};
 use steadfast_testkit::eventually;
 use steadfast_testkit::raw::{NoAnswer, RawConnection};
@@ -15,8 +13,8 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
-use crate::harness::{Outside, PULL, given_outside, id_of};
-use crate::lease_waits::{is_untouched, waits};
+use crate::harness::{Outside, given_outside};
+use crate::lease_waits::goes_away_as_its_job_comes;
 
 /// Short enough for a test, long enough for a handshake on a busy machine.
 const SHORT: Duration = Duration::from_millis(300);
@@ -231,18 +229,7 @@ fn what_makes_no_tls_is_named_with_the_reason() {
 async fn a_worker_that_goes_away_as_its_job_comes_leaves_it_as_it_was_under_tls() {
     let outside = secured().await;
     for round in 0..30 {
-        let mut gone = waits(&outside, &[], 1).await;
-        let mut submit = outside.connect().await;
-        let body = json!({ "kind": "any", "queue": PULL }).to_string();
-        if round % 2 == 0 {
-            gone.close().await.unwrap();
-        }
-        drop(gone);
-        submit.post("/v1/jobs", &body).await.unwrap();
-        let id = id_of(&submit.answer().await.unwrap());
-        is_untouched(&outside, id).await;
-        outside.post(&format!("/v1/jobs/{id}/cancel"), "").await;
-        outside.in_flight(0).await;
+        goes_away_as_its_job_comes(&outside, round % 2 == 0).await;
     }
 }
 
@@ -263,5 +250,4 @@ async fn beyond_the_cap_the_reserve_serves_under_tls_too() {
     for path in ["/healthz", "/readyz", "/metrics"] {
         assert_eq!(outside.get(path).await.status, 200, "{path}");
     }
-    outside.phase.advance(Phase::LameDuck);
 }
