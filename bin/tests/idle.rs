@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use steadfast_domain::JobId;
-use steadfast_testkit::harness::{Given, Keep, Server, given_server};
+use steadfast_testkit::harness::{Given, Keep, Memory, Server, given_server};
 use steadfast_testkit::history::{History, Marked as _};
 use steadfast_wire::BatchRequest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 const EXIT_WITHIN: Duration = Duration::from_secs(1);
 /// Bytes that an idle server has allocated and touched, at most: twice what it has. The pages of the program itself, of
 /// which a debug build has many times those of the one that ships, are counted by the benchmark.
-const ALLOCATED_MAX: u64 = 16 * 1024 * 1024;
+const ALLOCATED_MAX: usize = 16 * 1024 * 1024;
 /// How often its threads wake up in a second, all together: ten times the most that the benchmark, which
 /// looks longer and at a server that has come to rest, allows.
 const WAKES_PER_SECOND_MAX: f64 = 100.0;
@@ -94,7 +94,7 @@ async fn assert_rests(server: &mut Server) {
     let before = voluntary_switches(process);
     tokio::time::sleep(COUNTED_FOR).await;
     let wakes = (voluntary_switches(process) - before) as f64 / COUNTED_FOR.as_secs_f64();
-    let allocated = allocated_bytes(process);
+    let allocated = server.memory_bytes(Memory::Own);
     println!("{wakes:.1} wakes a second, {} KiB allocated", allocated / 1024);
     assert!(wakes < WAKES_PER_SECOND_MAX, "{wakes} wakes a second");
     assert!(allocated < ALLOCATED_MAX, "{allocated} bytes allocated");
@@ -106,11 +106,6 @@ fn voluntary_switches(process: u32) -> u64 {
     // A thread may end between the list and the look.
     let statuses = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("status")).ok());
     statuses.map(|status| number(&status, "voluntary_ctxt_switches:")).sum()
-}
-
-fn allocated_bytes(process: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs");
-    number(&status, "RssAnon:") * 1024
 }
 
 /// The number after a name at the start of a line.

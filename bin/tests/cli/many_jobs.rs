@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 use steadfast_domain::JobState;
 use steadfast_testkit::eventually;
-use steadfast_testkit::harness::{Keep, Process, Signal};
+use steadfast_testkit::harness::{Keep, Memory, Process, Signal};
 use steadfast_testkit::history::all_jobs;
 
 use crate::given::{command, json, server};
@@ -18,21 +18,14 @@ const CAPACITY: usize = 1_000;
 /// Of 50 KB each: more than [`MEMORY_BYTES_MAX`] together.
 const LONG_LINES: usize = 1_200;
 /// What a debug build of the whole program takes with all its threads, and room for a few batches and their answers.
-const MEMORY_BYTES_MAX: u64 = 48 * 1024 * 1024;
+const MEMORY_BYTES_MAX: usize = 48 * 1024 * 1024;
 const ENDS_WITHIN: Duration = Duration::from_secs(600);
 
-/// The most memory that a process has had so far, while it runs.
-fn peak_bytes(process: &Process) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{}/status", process.id())).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().expect("kilobytes") * 1024)
-}
-
 /// Looks at a process until it has ended.
-async fn peak_until_end(process: &mut Process) -> u64 {
+async fn peak_until_end(process: &mut Process) -> usize {
     let mut peak = 0;
     while process.is_running() {
-        peak = peak_bytes(process).unwrap_or(0).max(peak);
+        peak = process.memory_bytes(Memory::Peak).unwrap_or(0).max(peak);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     peak

@@ -7,11 +7,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
-use steadfast_api::TokenHash;
 use steadfast_client::{Client, Error, SubmitOptions};
 use steadfast_domain::{JobState, RawJson};
 use steadfast_testkit::eventually;
-use steadfast_testkit::harness::{Given, Server, Signal, given_server};
+use steadfast_testkit::harness::{ALL_SCOPES, Given, Server, Signal, given_server, token_entry};
 use steadfast_testkit::history::{History, until_all_ended};
 use steadfast_wire::SubmitRequest;
 use tempfile::TempDir;
@@ -30,10 +29,7 @@ const FILE: &str = "tokens.toml";
 
 /// The entry of a token that may do everything.
 fn entry(token: &str) -> String {
-    let sha256 = TokenHash::of(token.as_bytes());
-    format!(
-        "[[token]]\nname = \"it\"\nscopes = [\"submit\", \"read\", \"work\", \"admin\"]\nsha256 = \"{sha256}\"\n"
-    )
+    token_entry("it", &ALL_SCOPES, token)
 }
 
 /// Puts files into the directory as Kubernetes does: by a link to a directory, which is swapped.

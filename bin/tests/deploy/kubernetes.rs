@@ -1,7 +1,6 @@
 //! The manifests of `deploy/kubernetes`, whichever store they are for.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -197,19 +196,13 @@ async fn assert_answers(server: &Server, manifests: &Manifests, port: &Value, pa
     let (container, port) = (manifests.container(), container_port(manifests, port));
     let address = match port {
         _ if port == container.port("listen") => server.address(),
-        _ if port == container.port("admin_listen") => admin_address(server).await,
+        _ if port == container.port("admin_listen") => server.admin_address().await,
         _ => panic!("nobody listens at {port}"),
     };
     let mut connection = RawConnection::open(address).await.unwrap();
     connection.get(path).await.unwrap();
     let answer = connection.answer().await.unwrap();
     assert_eq!(answer.status, 200, "{path} at {port}");
-}
-
-/// Where the server listens for those who run it, which its log says.
-async fn admin_address(server: &Server) -> SocketAddr {
-    let opened = server.until_logged("admin listener open").await;
-    opened["address"].as_str().and_then(|address| address.parse().ok()).expect("an address")
 }
 
 /// The number of a container's port, by its name.

@@ -3,13 +3,12 @@ use std::net::SocketAddr;
 use serde_json::json;
 use steadfast_client::SubmitOptions;
 use steadfast_testkit::eventually;
-use steadfast_testkit::harness::given_server;
+use steadfast_testkit::harness::{Memory, given_server};
 use steadfast_testkit::history::{History, Marked as _};
 use steadfast_wire::SubmitRequest;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::process::memory_bytes;
 use super::{PROGRAM, ask, http2};
 
 const PAYLOAD_BYTES: usize = 4 << 20;
@@ -37,7 +36,7 @@ async fn answers_that_nobody_reads_take_their_share_and_make_room() {
         (ask(address, "GET", &path).await.ok()?.status == 503).then_some(())
     })
     .await;
-    let memory = memory_bytes(&mut server);
+    let memory = server.memory_bytes(Memory::Resident);
     assert!(memory < MEMORY_BYTES_MAX, "{memory}");
     // What is short is told all the same, and what was done.
     assert_eq!(ask(address, "GET", "/v1/queues").await.expect("a whole answer").status, 200);

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 
 use serde_json::json;
 use steadfast_testkit::PATIENCE;
-use steadfast_testkit::harness::given_server;
+use steadfast_testkit::harness::{Memory, given_server};
 use steadfast_testkit::history::History;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -10,7 +10,6 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::PROGRAM;
-use super::process::memory_bytes;
 
 /// The largest body there is, and what those of submits may take together.
 const BODY_BYTES: usize = 8 << 20;
@@ -34,7 +33,7 @@ async fn bodies_that_fill_the_memory_and_never_end_make_room() {
         let status = answered.expect("a client").expect("it does not panic");
         // Too slow, or too much for the memory.
         assert!(matches!(status, 408 | 503), "{status}");
-        let memory = memory_bytes(&mut server);
+        let memory = server.memory_bytes(Memory::Resident);
         assert!(memory < MEMORY_BYTES_MAX, "{memory}");
     }
     History::new().submit(&server.client(), "echo", &json!(1)).await.expect("there is room");

@@ -2,13 +2,12 @@ use std::net::SocketAddr;
 
 use serde_json::json;
 use steadfast_testkit::eventually;
-use steadfast_testkit::harness::given_server;
+use steadfast_testkit::harness::{Memory, given_server, may_open};
 use steadfast_testkit::history::History;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::process::{may_open, memory_bytes};
 use super::{PROGRAM, ask, what_matters_is_answered};
 
 const CONNECTIONS_MAX: usize = 100;
@@ -43,7 +42,7 @@ async fn fifty_times_the_connections() {
     let mut memory = Vec::new();
     for _ in 0..WAVES {
         what_matters_is_answered(address, &job.id.to_string()).await;
-        memory.push(memory_bytes(&mut server));
+        memory.push(server.memory_bytes(Memory::Resident));
     }
     let growth = memory[WAVES - 1].saturating_sub(memory[SETTLED - 1]);
     assert!(growth < GROWTH_BYTES_MAX, "{memory:?}");

@@ -9,7 +9,6 @@ mod connections;
 #[expect(dead_code, reason = "the other clients use the rest")]
 mod http2;
 mod open_files;
-mod process;
 mod requests;
 
 use std::net::SocketAddr;

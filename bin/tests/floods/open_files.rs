@@ -1,17 +1,18 @@
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::json;
 use steadfast_domain::limits::WAIT_MAX;
 use steadfast_testkit::eventually;
-use steadfast_testkit::harness::given_server;
+use steadfast_testkit::harness::{Server, given_server, may_open};
 use steadfast_testkit::history::{
     Evidence, Expected, History, Marked as _, all_jobs, told_by, until_all_ended,
 };
 use steadfast_testkit::raw::RawConnection;
 use tokio::net::TcpStream;
 
-use super::process::{leave_files, may_open, processor_time};
 use super::{PROGRAM, ask, what_matters_is_answered};
 
 const PAUSED: &str = "no further connection can be accepted; trying again and again";
@@ -37,9 +38,9 @@ async fn without_files_to_open_accepting_pauses_and_the_rest_goes_on() {
     }
     server.until_logged(PAUSED).await;
 
-    let before = processor_time(&mut server);
+    let before = server.process().processor_time();
     tokio::time::sleep(WATCHED_FOR).await;
-    let took = processor_time(&mut server) - before;
+    let took = server.process().processor_time() - before;
     assert!(took < PROCESSOR_TIME_MAX, "{took:?}");
     assert_eq!(server.log().events(PAUSED).len(), 1, "{}", server.output());
 
@@ -74,8 +75,8 @@ async fn a_low_limit_of_open_files_leaves_room_for_what_matters() {
     let dir = tempfile::tempdir().expect("a directory");
     let limited = dir.path().join("limited");
     let script = format!("#!/bin/sh\nulimit -n 700\nexec '{PROGRAM}' \"$@\"\n");
-    std::fs::write(&limited, script).expect("a script");
-    std::fs::set_permissions(&limited, PermissionsExt::from_mode(0o755)).expect("it can be run");
+    fs::write(&limited, script).expect("a script");
+    fs::set_permissions(&limited, PermissionsExt::from_mode(0o755)).expect("it can be run");
     let mut server = given_server(limited).flag("--header-timeout", "10m").start().await;
     let lowered =
         "the limit of open files allows fewer connections than connections_max: raise it (ulimit -Hn)";
@@ -96,4 +97,13 @@ async fn a_low_limit_of_open_files_leaves_room_for_what_matters() {
     assert!(server.log().events(PAUSED).is_empty(), "{}", server.output());
     assert_eq!(ask(server.address(), "POST", "/v1/drain").await.expect("a whole answer").status, 202);
     server.exit().await.expect_code(0);
+}
+
+/// Leaves the server so many files beside those it has open.
+fn leave_files(server: &mut Server, spare: u64) {
+    let id = server.process().id();
+    let open = fs::read_dir(format!("/proc/{id}/fd")).expect("its open files").count() as u64;
+    let limit = Rlimit { current: Some(open + spare), maximum: Some(open + spare) };
+    let pid = Pid::from_raw(id.try_into().expect("a process id")).expect("a process id");
+    prlimit(Some(pid), Resource::Nofile, limit).expect("a child's limit can be lowered");
 }

@@ -3,12 +3,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
-use steadfast_testkit::harness::given_server;
+use steadfast_testkit::harness::{Memory, given_server, may_open};
 use steadfast_testkit::history::{Evidence, Expected, History, Marked as _, all_jobs, told_by};
 use steadfast_testkit::raw::RawConnection;
 use tokio::task::JoinSet;
 
-use super::process::{may_open, memory_bytes};
 use super::{PROGRAM, ask, what_matters_is_answered};
 
 const REQUESTS_MAX: usize = 8;
@@ -46,7 +45,7 @@ async fn twenty_thousand_submits_into_eight_places() {
         }
         what_matters_is_answered(address, &first.id.to_string()).await;
         flood.join_all().await;
-        memory.push(memory_bytes(&mut server));
+        memory.push(server.memory_bytes(Memory::Resident));
     }
     assert_eq!(answered.load(Ordering::Relaxed), WAVES * CLIENTS * SUBMITS);
     let growth = memory[WAVES - 1].saturating_sub(memory[SETTLED - 1]);

@@ -1,18 +1,19 @@
+use steadfast_testkit::harness::Memory;
 use tokio::task::JoinSet;
 
-use crate::{all_said_to, assert_no_complaint, assert_serves, given, own_memory, statuses};
+use crate::{all_said_to, assert_no_complaint, given, statuses};
 
 /// Bytes of each head that never ends, and how many of them are sent at once.
 const HEAD_BYTES: usize = 8 * 1024 * 1024;
 const AT_ONCE: usize = 10;
 /// What the server's memory may grow by: a tenth of what is sent at once.
-const GROWTH_BYTES_MAX: u64 = (HEAD_BYTES * AT_ONCE / 10) as u64;
+const GROWTH_BYTES_MAX: usize = HEAD_BYTES * AT_ONCE / 10;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_without_end_is_refused_and_not_kept() {
-    let mut server = given().start().await;
-    assert_serves(&server).await;
-    let (before, address) = (own_memory(&mut server), server.address());
+    let server = given().start().await;
+    server.assert_serves().await;
+    let (before, address) = (server.memory_bytes(Memory::Own), server.address());
     let ways = [
         ("GET /", "x"),
         ("GET /?", "%00&"),
@@ -32,8 +33,8 @@ async fn a_head_without_end_is_refused_and_not_kept() {
             assert!(matches!(statuses(&said)[..], [400 | 414 | 431]), "{begin:?}{more:?}: {said}");
         }
     }
-    let after = own_memory(&mut server);
+    let after = server.memory_bytes(Memory::Own);
     assert!(after.saturating_sub(before) < GROWTH_BYTES_MAX, "{before} bytes became {after}");
-    assert_serves(&server).await;
+    server.assert_serves().await;
     assert_no_complaint(&server);
 }

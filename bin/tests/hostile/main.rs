@@ -20,13 +20,10 @@ mod mutations;
 mod paths;
 mod smuggling;
 
-use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde_json::json;
 use steadfast_testkit::harness::{Given, Server, given_server};
-use steadfast_testkit::history::History;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -52,18 +49,13 @@ async fn all_said_to(address: SocketAddr, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&received).into_owned()
 }
 
-/// The status of each answer. A body of ours never has such a line.
-fn statuses(said: &str) -> Vec<u16> {
-    said.split("HTTP/1.1 ").skip(1).filter_map(|answer| answer.get(..3)?.parse().ok()).collect()
+/// Each answer from its status on. A body of ours never has such a line.
+fn answers(said: &str) -> impl Iterator<Item = &str> {
+    said.split("HTTP/1.1 ").skip(1)
 }
 
-/// Ready, and it takes and runs a job.
-async fn assert_serves(server: &Server) {
-    let (client, history) = (server.client(), History::new());
-    client.ready().await.expect("it is ready");
-    let job = history.submit(&client, "echo", &json!("good")).await.expect("a submit is accepted");
-    let ended = client.job_when_ended(job.id, Duration::from_secs(30)).await.expect("it is read");
-    assert!(ended.result.is_some(), "{ended:?}");
+fn statuses(said: &str) -> Vec<u16> {
+    answers(said).filter_map(|answer| answer.get(..3)?.parse().ok()).collect()
 }
 
 /// It has neither panicked nor logged an error.
@@ -72,12 +64,4 @@ fn assert_no_complaint(server: &Server) {
     let complaint =
         log.lines().find(|line| line.contains("panicked") || line.contains("\"level\":\"ERROR\""));
     assert_eq!(complaint, None);
-}
-
-/// Bytes that the server has allocated and touched.
-fn own_memory(server: &mut Server) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.process().id())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("the kernel tells it");
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-    kib * 1024
 }

@@ -1,6 +1,6 @@
 use std::fs;
 
-use sha2::{Digest, Sha256};
+use steadfast_testkit::harness::token_entry;
 use steadfast_testkit::history::all_jobs;
 
 use crate::{all_said_to, given, statuses};
@@ -71,12 +71,8 @@ async fn only_the_path_itself_is_the_path() {
 async fn no_way_of_writing_a_path_leads_around_the_tokens() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("tokens.toml");
-    let hash: String = Sha256::digest("a token that nobody has, of more than 32 characters")
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    fs::write(&file, format!("[[token]]\nname = \"nobody\"\nscopes = [\"admin\"]\nsha256 = \"{hash}\"\n"))
-        .expect("a file");
+    let entry = token_entry("nobody", &["admin"], "a token that nobody has");
+    fs::write(&file, entry).expect("a file");
     let path = file.into_os_string();
     let process = given().flag("--token-file", path).launch(dir.path());
     let address = steadfast_testkit::eventually("it listens", || async {

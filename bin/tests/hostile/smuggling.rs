@@ -1,6 +1,6 @@
 use steadfast_testkit::history::all_jobs;
 
-use crate::{all_said_to, assert_no_complaint, assert_serves, given, statuses};
+use crate::{all_said_to, assert_no_complaint, given, statuses};
 
 /// A submit whose job is never to be.
 const HIDDEN_BODY: &str = r#"{"kind":"echo","tags":{"hidden":"yes"}}"#;
@@ -129,7 +129,7 @@ async fn a_hidden_request_is_never_executed() {
         let jobs = all_jobs(&server.client()).await;
         assert!(jobs.iter().all(|job| job.tags.is_empty()), "{name}: the hidden request was executed");
     }
-    assert_serves(&server).await;
+    server.assert_serves().await;
     assert_no_complaint(&server);
 }
 

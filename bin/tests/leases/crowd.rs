@@ -3,13 +3,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use steadfast_testkit::eventually;
-use steadfast_testkit::harness::{Server, Signal};
+use steadfast_testkit::harness::{Memory, Server, Signal, may_open};
 use steadfast_testkit::history::History;
 use steadfast_testkit::raw::RawConnection;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::process::{may_open, memory_bytes, processor_time};
 use super::workers::given_server_without_workers;
 
 const WORKERS: usize = 10_000;
@@ -40,13 +39,13 @@ async fn thousands_of_waiting_workers_take_little_are_woken_one_by_one_and_all_h
     // What the first workers make the server take is no cost of a worker.
     drop(waiting(address, open(address, AT_ONCE).await).await);
     all_wait(address, 0).await;
-    let before = memory_bytes(&mut server);
+    let before = server.memory_bytes(Memory::Resident);
     let workers = waiting(address, open(address, WORKERS).await).await;
-    let taken = memory_bytes(&mut server).saturating_sub(before) / WORKERS;
+    let taken = server.memory_bytes(Memory::Resident).saturating_sub(before) / WORKERS;
 
-    let busy_before = processor_time(&mut server);
+    let busy_before = server.process().processor_time();
     sleep(QUIET).await;
-    let busy = processor_time(&mut server) - busy_before;
+    let busy = server.process().processor_time() - busy_before;
     let mut answers: JoinSet<Value> = workers.into_iter().map(answered).collect();
     let mut woken = woken(&server, &mut answers).await;
     woken.sort();

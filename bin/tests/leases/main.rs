@@ -3,9 +3,6 @@
 #![allow(clippy::print_stdout, reason = "figures of a run, shown when it fails or with --nocapture")]
 
 mod crowd;
-#[path = "../floods/process.rs"]
-#[expect(dead_code, reason = "the floods use the rest")]
-mod process;
 mod repeats;
 #[path = "../workers/given.rs"]
 mod workers;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use steadfast_client::Client;
 use steadfast_domain::JobId;
 use steadfast_testkit::gate::Gate;
-use steadfast_testkit::harness::Server;
+use steadfast_testkit::harness::{Memory, Server};
 use steadfast_testkit::history::{Evidence, Expected, History, Told, all_jobs, until_all_ended};
 use steadfast_testkit::postgres::Cluster;
 use steadfast_testkit::{eventually, within};
@@ -35,7 +35,7 @@ const RECOVERY_WITHIN: Duration = Duration::from_secs(20);
 /// Short, so that what an outage interrupts goes on soon.
 const LEASE: Duration = Duration::from_secs(2);
 /// What a replica's memory may grow by from its first outage to the end.
-const GROWTH_MAX: u64 = 48 << 20;
+const GROWTH_MAX: usize = 48 << 20;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn five_kills_of_the_database_lose_nothing_and_stop_nobody() {
@@ -58,7 +58,7 @@ async fn five_kills_of_the_database_lose_nothing_and_stop_nobody() {
         tokio::time::sleep(AWAY_MAX.mul_f64(rand::random())).await;
         cluster.restart().await;
         until_all_accept(&servers, &history).await;
-        memory.push(servers.iter_mut().map(memory_of).collect::<Vec<_>>());
+        memory.push(servers.iter().map(|server| server.memory_bytes(Memory::Resident)).collect::<Vec<_>>());
     }
     load.end().await;
 
@@ -84,14 +84,6 @@ fn stopped(server: &Server) -> Vec<JobId> {
     let events = server.log().events("an attempt was stopped: its lease was not renewed in time");
     let job = |event: &Value| event["job"].as_str().and_then(|job| job.parse().ok());
     events.iter().map(|event| job(event).expect("the event names the job")).collect()
-}
-
-/// Bytes of memory that a server has.
-fn memory_of(server: &mut Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.process().id()));
-    let status = status.expect("a running process has a status");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
-    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
 }
 
 /// Waits until every replica accepts jobs and is ready again, and says how long that took.

@@ -4,16 +4,11 @@ use std::net::SocketAddr;
 
 use steadfast_testkit::eventually;
 use steadfast_testkit::gate::Gate;
-use steadfast_testkit::harness::{Server, Signal, given_server};
+use steadfast_testkit::harness::{Signal, given_server};
 use steadfast_testkit::history::History;
 use steadfast_testkit::raw::{RawAnswer, RawConnection};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_steadfast");
-
-async fn admin_address(server: &Server) -> SocketAddr {
-    let event = server.until_logged("admin listener open").await;
-    event["address"].as_str().expect("a text").parse().expect("an address")
-}
 
 async fn get(address: SocketAddr, path: &str) -> Option<RawAnswer> {
     let mut connection = RawConnection::open(address).await.ok()?;
@@ -25,7 +20,7 @@ async fn get(address: SocketAddr, path: &str) -> Option<RawAnswer> {
 async fn it_answers_through_the_whole_drain_and_ends_with_the_server() {
     let gate = Gate::closed().await;
     let mut server = given_server(PROGRAM).flag("--admin-listen", "127.0.0.1:0").start().await;
-    let admin = admin_address(&server).await;
+    let admin = server.admin_address().await;
     assert_eq!(get(admin, "/readyz").await.expect("an answer").status, 200);
     History::new().submit(&server.client(), "http", &gate.payload()).await.expect("room");
     gate.until_held(1).await;

@@ -2,14 +2,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::json;
-use steadfast_testkit::harness::{Server, given_server};
+use steadfast_testkit::harness::{Memory, Server, given_server, may_open};
 use steadfast_testkit::history::{History, Marked as _};
 use steadfast_wire::{BatchRequest, SubmitRequest};
 use tokio::task::JoinSet;
 
 use super::PROGRAM;
 use super::listening::Listener;
-use super::process::{may_open, memory_bytes};
 
 const STREAMS: usize = 5_000;
 /// Opened at once.
@@ -30,9 +29,9 @@ async fn thousands_of_streams_take_little_and_all_hear_that_the_server_goes() {
         };
         // What the first streams make the server take is no cost of a stream.
         drop(open(server.address(), &paths[..AT_ONCE]).await);
-        let before = memory_bytes(&mut server);
+        let before = server.memory_bytes(Memory::Resident);
         let streams = open(server.address(), &paths).await;
-        let taken = memory_bytes(&mut server).saturating_sub(before) / STREAMS;
+        let taken = server.memory_bytes(Memory::Resident).saturating_sub(before) / STREAMS;
         println!("{}: {:.1} KiB a stream", if of_jobs { "of jobs" } else { "of all" }, taken as f64 / 1024.0);
         assert!(taken < STREAM_BYTES_MAX, "{taken}");
 

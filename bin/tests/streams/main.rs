@@ -6,9 +6,6 @@
 mod crowd;
 #[path = "../listening/mod.rs"]
 mod listening;
-#[path = "../floods/process.rs"]
-#[expect(dead_code, reason = "the floods use the rest")]
-mod process;
 mod silent_readers;
 mod websockets;
 

@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::json;
-use steadfast_testkit::harness::given_server;
+use steadfast_testkit::harness::{Memory, given_server};
 use steadfast_testkit::history::{History, Marked as _};
 use steadfast_testkit::raw::RawConnection;
 use steadfast_testkit::within;
@@ -13,7 +13,6 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use super::PROGRAM;
 use super::listening::Listener;
-use super::process::memory_bytes;
 use super::websockets::{HANDSHAKE, masked};
 
 /// Of each kind.
@@ -56,7 +55,7 @@ async fn readers_that_stop_are_cut_and_harm_nobody() {
                 awaited.retain(|id| !event.contains(id.as_str()));
             }
         }
-        memory.push(memory_bytes(&mut server));
+        memory.push(server.memory_bytes(Memory::Resident));
     }
     let growth = memory[WAVES - 1].saturating_sub(memory[SETTLED - 1]);
     println!("memory after each wave: {memory:?}");

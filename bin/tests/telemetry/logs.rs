@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use steadfast_testkit::collector::Collector;
 use steadfast_testkit::eventually;
 use steadfast_testkit::gate::{Fate, Gate};
-use steadfast_testkit::harness::{Server, given_server};
+use steadfast_testkit::harness::{ALL_SCOPES, Server, given_server, token_entry};
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_steadfast");
@@ -124,13 +123,9 @@ struct Talkative {
 impl Talkative {
     async fn start(collector: &Collector) -> Self {
         let dir = TempDir::new().expect("a directory");
-        let token = format!("stfd_{SECRET}_0123456789abcdefghijklmnopqrstuvwxyz");
-        let hash: String = Sha256::digest(&token).iter().map(|byte| format!("{byte:02x}")).collect();
+        let token = format!("sf_{SECRET}_0123456789abcdefghijklmnopqrstuvwxyz");
         let file = dir.path().join("tokens.toml");
-        let entry = format!(
-            "[[token]]\nname = \"test\"\nscopes = [\"submit\", \"read\", \"work\", \"admin\"]\nsha256 = \"{hash}\"\n"
-        );
-        fs::write(&file, entry).expect("a file");
+        fs::write(&file, token_entry("test", &ALL_SCOPES, &token)).expect("a file");
         let server = given_server(PROGRAM)
             .flag("--log", "trace,h2=trace,hyper_util::client=trace")
             .flag("--token-file", file)

@@ -12,8 +12,7 @@ mod workers;
 use std::fs;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use steadfast_testkit::harness::given_server;
+use steadfast_testkit::harness::{given_server, may_open};
 use steadfast_testkit::raw::RawConnection;
 use steadfast_testkit::{PATIENCE, eventually};
 use tokio::io::AsyncWriteExt;
@@ -51,15 +50,6 @@ async fn a_thousand_stalled_handshakes_harm_nobody_and_are_cut() {
     })
     .await;
     server.stop().await;
-}
-
-/// Lets this process open so many files.
-fn may_open(files: u64) {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_some_and(|current| current < files) {
-        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-        setrlimit(Resource::Nofile, raised).expect("the soft limit can be raised to the hard one");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,9 +1,11 @@
 //! The real server as a process: started on a free port with a data directory of its own, stopped by
 //! signals, started again on what it left.
 
+mod kernel;
 mod log;
 mod process;
 mod terminal;
+mod token;
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
@@ -13,15 +15,19 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use kernel::{Memory, may_open};
 pub use log::Log;
 pub use process::{Exit, Process};
 pub use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use steadfast_client::Client;
+use steadfast_domain::limits::WAIT_MAX;
 use tempfile::TempDir;
+pub use token::{ALL_SCOPES, token_entry};
 use tokio::task::JoinSet;
 
 use crate::eventually::eventually;
+use crate::history::History;
 
 /// How long a server may take to end before the test fails: more than any budget a test sets.
 const EXIT_WITHIN: Duration = Duration::from_secs(60);
@@ -333,6 +339,32 @@ impl Server {
         let Some(event) = event else { return (!running).then_some(None) };
         let address = event["address"].as_str().and_then(|text| text.parse().ok());
         Some(Some(address.expect("the event's field is an address")))
+    }
+
+    /// Where it answers those who run it, with `--admin-listen`.
+    pub async fn admin_address(&self) -> SocketAddr {
+        let event = self.until_logged("admin listener open").await;
+        event["address"].as_str().and_then(|text| text.parse().ok()).expect("the event's field is an address")
+    }
+
+    /// Ready, and it takes and runs a job.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn assert_serves(&self) {
+        let (client, history) = (self.client(), History::new());
+        client.ready().await.expect("it is ready");
+        let job = history.submit(&client, "echo", &json!("good")).await.expect("a submit is accepted");
+        let ended = client.job_when_ended(job.id, WAIT_MAX).await.expect("it is read");
+        assert!(ended.result.is_some(), "{ended:?}");
+    }
+
+    /// Bytes of its memory.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn memory_bytes(&self, which: Memory) -> usize {
+        self.process.memory_bytes(which).unwrap_or_else(|| panic!("it has ended\n{}", self.output()))
     }
 
     /// Waits for an event in its log and returns its fields.
