@@ -1,7 +1,8 @@
 //! The demonstrations: the program's own, as whoever tries Steadfast for the first time runs it, and that of a stop under
 //! load.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -70,11 +71,8 @@ async fn an_interruption_leaves_no_server_and_no_store_behind() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_script_shows_a_stop_under_load_and_that_nothing_is_lost() {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/shutdown-demo");
-    let mut command = Command::new(script);
     // More than run within the graceful time: some are seen to go back.
-    command.args(["100", "--lame-duck", "300ms"]).env("STEADFAST", env!("CARGO_BIN_EXE_steadfast"));
-    let mut shown = Process::start(command);
+    let mut shown = script(&["100", "--lame-duck", "300ms"], Path::new(env!("CARGO_BIN_EXE_steadfast")));
     let exit = shown.exit_within(ENDED_WITHIN).await.expect("it ends");
     assert_eq!(exit.code, Some(0), "{}", exit.output());
     let story = exit.stdout.text();
@@ -88,6 +86,31 @@ async fn the_script_shows_a_stop_under_load_and_that_nothing_is_lost() {
     ] {
         assert!(story.contains(part), "{part}: {story}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_script_says_what_it_waits_for_in_vain() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let program = dir.path().join("steadfast");
+    let submits_nothing =
+        concat!("#!/bin/sh\n[ $1 = submit ] || exec ", env!("CARGO_BIN_EXE_steadfast"), " \"$@\"\n");
+    fs::write(&program, submits_nothing).expect("written");
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("its owner may");
+    for (jobs, said) in [
+        ("10", "10 jobs are no flood: 100 at least"),
+        ("100", "the flood ended before all workers were at work"),
+    ] {
+        let exit = script(&[jobs], &program).exit_within(ENDED_WITHIN).await.expect("it ends");
+        assert_eq!(exit.code, Some(1), "{}", exit.output());
+        assert!(exit.stderr.text().contains(said), "{}", exit.output());
+    }
+}
+
+/// The script with this program.
+fn script(arguments: &[&str], program: &Path) -> Process {
+    let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/shutdown-demo"));
+    command.args(arguments).env("STEADFAST", program);
+    Process::start(command)
 }
 
 /// Where the story says that the store is.
