@@ -37,6 +37,7 @@ use steadfast_store_postgres::PostgresUrl;
 use crate::systemd::InheritedSockets;
 pub use args::SettingsArgs;
 pub use error::SettingsError;
+pub(crate) use exposure::is_local;
 use file::File;
 pub use programs::ProgramSettings;
 pub use queues::QueueSettings;
@@ -231,7 +232,7 @@ impl Loaded {
         let token_file = settings.token_file.as_deref().map(TokenFile::read).transpose();
         let token_file =
             token_file.map_err(|reason| SettingsError::Tokens { key: name("token_file"), reason })?;
-        let tls_files = TlsFiles::read(&settings)?;
+        let tls_files = TlsFiles::read(&settings, name)?;
         let telemetry = TelemetrySettings::read(&environment)?;
         let sockets = InheritedSockets::default();
         Ok(Self { settings, budget, token_file, tls_files, telemetry, sockets, sources })

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::reload::{Contents, Reloadable};
-use crate::settings::{QueueSettings, Settings, TlsFiles, TokenFile};
+use crate::settings::{QueueSettings, Settings, TlsFiles, TokenFile, is_local};
 
 pub(crate) fn store_limits(settings: &Settings) -> StoreLimits {
     StoreLimits {
@@ -79,7 +79,7 @@ pub(crate) fn access(token_file: Option<TokenFile>) -> (Access, Option<Reloadabl
 /// TLS, and how new files change it.
 pub(crate) fn tls(files: Option<TlsFiles>) -> (Option<Arc<Tls>>, Option<Reloadable>) {
     let Some(TlsFiles { paths, in_force, tls }) = files else { return (None, None) };
-    let (changed, files) = (Arc::clone(&tls), paths.0.clone());
+    let (changed, files) = (Arc::clone(&tls), paths.all());
     let apply = move |contents: &Contents| Ok(paths.apply(contents, &changed)?);
     (Some(tls), Some(Reloadable::new("TLS", files, in_force, apply)))
 }
@@ -87,7 +87,7 @@ pub(crate) fn tls(files: Option<TlsFiles>) -> (Option<Arc<Tls>>, Option<Reloadab
 /// A server that only this machine reaches may deliver to this machine.
 pub(crate) fn http_kind(settings: &Settings) -> HttpConfig {
     let mut addresses = std::iter::once(settings.listen).chain(settings.admin_listen);
-    let is_local = addresses.all(|address| address.ip().to_canonical().is_loopback());
+    let is_local = addresses.all(is_local);
     HttpConfig {
         allow_private: settings.allow_private_addresses,
         allow_loopback: settings.allow_private_addresses || is_local,

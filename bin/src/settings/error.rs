@@ -7,8 +7,8 @@ use steadfast_lifecycle::BudgetError;
 use super::value::NotAllowed;
 use super::{TlsFileError, TokenFileError};
 
-/// Why the settings cannot be used. Each names the key as it was written where it came from, its value,
-/// and what is allowed.
+/// Why the settings cannot be used. Each says what is wrong with which setting, and, of a single one, how it was written
+/// where it came from.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// A value that cannot stand where it does.
@@ -76,14 +76,19 @@ pub enum SettingsError {
     /// One of two settings that belong together.
     #[error("{set} is set and {missing} is not: TLS needs both")]
     Halved {
-        /// The one that is there.
-        set: &'static str,
+        /// The one that is there, as it was written where it came from.
+        set: String,
         /// The one that is not.
         missing: &'static str,
     },
     /// A file of TLS is not what it has to be.
-    #[error("TLS: {0}")]
-    Tls(#[from] TlsFileError),
+    #[error("{key}: {reason}")]
+    Tls {
+        /// The setting that names it, as it was written where it came from.
+        key: String,
+        /// What is wrong with the file.
+        reason: TlsFileError,
+    },
     /// The shutdown's times do not make a drain.
     #[error("shutdown: {0}")]
     Budget(#[from] BudgetError),

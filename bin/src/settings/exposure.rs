@@ -33,6 +33,7 @@ impl Settings {
     }
 }
 
-fn is_local(address: SocketAddr) -> bool {
+/// Whether only this machine reaches it.
+pub(crate) fn is_local(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }

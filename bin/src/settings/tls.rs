@@ -1,6 +1,6 @@
 //! TLS from the files that the settings name.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use steadfast_api::{Tls, TlsError, TlsPart, TlsPem};
@@ -17,9 +17,13 @@ pub(crate) struct TlsFiles {
     pub(crate) tls: Arc<Tls>,
 }
 
-/// Where they are: the certificate, its key, and the clients' authorities if there are any.
+/// Where they are.
 #[derive(Debug, Clone)]
-pub(crate) struct TlsPaths(pub(crate) Vec<PathBuf>);
+pub(crate) struct TlsPaths {
+    certificate: PathBuf,
+    key: PathBuf,
+    client_authorities: Option<PathBuf>,
+}
 
 /// A file that makes no TLS.
 #[derive(Debug, thiserror::Error)]
@@ -32,43 +36,66 @@ pub struct TlsFileError {
 }
 
 impl TlsFiles {
-    /// Reads the files, if the settings name any.
-    pub(super) fn read(settings: &Settings) -> Result<Option<Self>, SettingsError> {
-        let Some(paths) = TlsPaths::of(settings)? else { return Ok(None) };
-        let contents = Contents::read(&paths.0).map_err(TlsFileError::from)?;
-        let tls = Tls::new(pem(&contents)).map_err(|error| paths.name(error))?;
-        Ok(Some(Self { paths, in_force: contents.seen(), tls: Arc::new(tls) }))
+    /// Reads the files, if the settings name any. `name` is how an error names a setting.
+    pub(super) fn read(
+        settings: &Settings,
+        name: impl Fn(&str) -> String,
+    ) -> Result<Option<Self>, SettingsError> {
+        let Some(paths) = TlsPaths::of(settings, &name)? else { return Ok(None) };
+        let named =
+            |reason: TlsFileError| SettingsError::Tls { key: name(paths.setting(&reason.path)), reason };
+        let contents = Contents::read(&paths.all()).map_err(|error| named(error.into()))?;
+        let tls = Tls::new(pem(&contents)).map_err(|error| named(paths.at(error)))?;
+        Ok(Some(Self { in_force: contents.seen(), paths, tls: Arc::new(tls) }))
     }
 }
 
 impl TlsPaths {
     /// A certificate is nothing without its key, and a client's is asked for under TLS only.
-    fn of(settings: &Settings) -> Result<Option<Self>, SettingsError> {
+    fn of(settings: &Settings, name: impl Fn(&str) -> String) -> Result<Option<Self>, SettingsError> {
         let Settings { tls_cert, tls_key, tls_client_ca, .. } = settings;
-        let halved = |set, missing| Err(SettingsError::Halved { set, missing });
+        let halved = |set, missing| Err(SettingsError::Halved { set: name(set), missing });
         match (tls_cert, tls_key, tls_client_ca) {
             (None, None, None) => Ok(None),
             (Some(_), None, _) => halved("tls_cert", "tls_key"),
             (None, Some(_), _) => halved("tls_key", "tls_cert"),
             (None, None, Some(_)) => halved("tls_client_ca", "tls_cert"),
-            (Some(certificate), Some(key), authorities) => {
-                Ok(Some(Self([certificate, key].into_iter().chain(authorities).cloned().collect())))
-            }
+            (Some(certificate), Some(key), client_authorities) => Ok(Some(Self {
+                certificate: certificate.clone(),
+                key: key.clone(),
+                client_authorities: client_authorities.clone(),
+            })),
+        }
+    }
+
+    /// All of them, in the order in which [`pem`] takes their contents.
+    pub(crate) fn all(&self) -> Vec<PathBuf> {
+        [&self.certificate, &self.key].into_iter().chain(&self.client_authorities).cloned().collect()
+    }
+
+    /// The setting that names this file.
+    fn setting(&self, path: &Path) -> &'static str {
+        if path == self.certificate {
+            "tls_cert"
+        } else if path == self.key {
+            "tls_key"
+        } else {
+            "tls_client_ca"
         }
     }
 
     /// Makes `tls` what the files have now.
     pub(crate) fn apply(&self, contents: &Contents, tls: &Tls) -> Result<(), TlsFileError> {
-        tls.replace(pem(contents)).map_err(|error| self.name(error))
+        tls.replace(pem(contents)).map_err(|error| self.at(error))
     }
 
-    fn name(&self, TlsError { part, reason }: TlsError) -> TlsFileError {
-        let place = match part {
-            TlsPart::Certificate => 0,
-            TlsPart::Key => 1,
-            TlsPart::ClientAuthorities => 2,
+    fn at(&self, TlsError { part, reason }: TlsError) -> TlsFileError {
+        let path = match part {
+            TlsPart::Certificate => Some(&self.certificate),
+            TlsPart::Key => Some(&self.key),
+            TlsPart::ClientAuthorities => self.client_authorities.as_ref(),
         };
-        TlsFileError { path: self.0.get(place).cloned().unwrap_or_default(), reason }
+        TlsFileError { path: path.cloned().unwrap_or_default(), reason }
     }
 }
 
@@ -84,5 +111,33 @@ fn pem(contents: &Contents) -> TlsPem<'_> {
         certificate: each.next().unwrap_or_default(),
         key: each.next().unwrap_or_default(),
         client_authorities: each.next(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_setting_as_it_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let empty = dir.path().join("empty.pem");
+        std::fs::write(&empty, "").unwrap();
+        let missing = dir.path().join("missing.pem");
+        let error = |cert: Option<&PathBuf>, key: Option<&PathBuf>, ca: Option<&PathBuf>| {
+            let [tls_cert, tls_key, tls_client_ca] = [cert, key, ca].map(|path| path.cloned());
+            let settings = Settings { tls_cert, tls_key, tls_client_ca, ..Settings::default() };
+            TlsFiles::read(&settings, |key| format!("<{key}>")).unwrap_err().to_string()
+        };
+        for (error, beginning) in [
+            (error(Some(&empty), None, None), "<tls_cert> is set and tls_key is not"),
+            (error(None, Some(&empty), None), "<tls_key> is set and tls_cert is not"),
+            (error(None, None, Some(&empty)), "<tls_client_ca> is set and tls_cert is not"),
+            (error(Some(&empty), Some(&missing), None), "<tls_key>: "),
+            (error(Some(&empty), Some(&empty), Some(&missing)), "<tls_client_ca>: "),
+            (error(Some(&empty), Some(&empty), None), "<tls_cert>: "),
+        ] {
+            assert!(error.starts_with(beginning), "{error}");
+        }
     }
 }

@@ -63,9 +63,9 @@ async fn a_wrong_file_ends_a_start_with_2_before_a_port_is_bound() {
     let (empty, text) = (file("empty.pem", ""), file("text.pem", "no PEM at all"));
     let given = || given_server(PROGRAM);
     let cases = [
-        (given().flag("--tls-cert", &empty), ["tls_cert", "tls_key"]),
-        (given().flag("--tls-key", &empty), ["tls_key", "tls_cert"]),
-        (given().flag("--tls-client-ca", &empty), ["tls_client_ca", "tls_cert"]),
+        (given().flag("--tls-cert", &empty), ["--tls-cert", "tls_key"]),
+        (given().flag("--tls-key", &empty), ["--tls-key", "tls_cert"]),
+        (given().flag("--tls-client-ca", &empty), ["--tls-client-ca", "tls_cert"]),
         (given().flag("--tls-cert", &empty).flag("--tls-key", text), ["empty.pem", "no certificate"]),
         (
             given().flag("--tls-cert", "/no/such.pem").flag("--tls-key", &empty),
