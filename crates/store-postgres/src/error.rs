@@ -3,7 +3,7 @@ use std::io;
 
 use steadfast_domain::Invalid;
 use steadfast_queue::store::StoreError;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
 
 use crate::tls::TlsError;
 use crate::url::PostgresUrl;
@@ -96,12 +96,18 @@ pub enum OpenError {
     Tls(#[from] TlsError),
 }
 
-/// An error and all that caused it.
+/// An error and all that caused it. Of what the database said only the sentence and its code: its details quote rows, and
+/// with them what jobs hold.
 pub(crate) fn chain(error: &tokio_postgres::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
+        text = match inner.downcast_ref::<DbError>() {
+            Some(said) => {
+                format!("{text}: {}: {} ({})", said.severity(), said.message(), said.code().code())
+            }
+            None => format!("{text}: {inner}"),
+        };
         cause = inner.source();
     }
     text
@@ -181,5 +187,49 @@ fn of_sql(error: &tokio_postgres::Error) -> Fault {
             "22" | "23" | "54" => Fault::Data,
             _ => Fault::Unavailable,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio_postgres::{Config, NoTls};
+
+    use super::*;
+
+    /// What a client gets from a server that answers its first words with this error.
+    async fn refused_with(fields: &[&str]) -> tokio_postgres::Error {
+        let (client, mut server) = duplex(1_024);
+        let mut body: Vec<u8> = fields.iter().flat_map(|field| [field.as_bytes(), b"\0"].concat()).collect();
+        body.push(0);
+        let length = u32::try_from(body.len() + 4).unwrap();
+        let answer = [b"E".as_slice(), &length.to_be_bytes(), &body].concat();
+        let answering = async {
+            let mut startup = [0; 1_024];
+            assert_ne!(server.read(&mut startup).await.unwrap(), 0);
+            server.write_all(&answer).await.unwrap();
+        };
+        let mut config = Config::new();
+        config.user("steadfast");
+        let (connected, ()) = tokio::join!(config.connect_raw(client, NoTls), answering);
+        connected.err().unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_a_database_quotes_of_a_job_is_not_repeated() {
+        let error = refused_with(&[
+            "SERROR",
+            "VERROR",
+            "C23514",
+            "Mnew row violates check constraint \"jobs_kind_check\"",
+            "DFailing row contains (7, {\"card\": \"4111\"}).",
+            "Hmind 4111",
+            "WSQL statement with 4111",
+        ])
+        .await;
+        assert_eq!(
+            Failure::from(error).to_string(),
+            "db error: ERROR: new row violates check constraint \"jobs_kind_check\" (23514)"
+        );
     }
 }
