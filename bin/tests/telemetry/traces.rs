@@ -94,22 +94,33 @@ async fn one_trace_goes_from_the_client_through_a_retried_delivery_to_the_endpoi
     assert!(collector.figure("steadfast_shutdown_step_seconds", &[("step", "stopped")]).is_some());
 }
 
+/// A job of `queue` that a worker takes and fails, after it was cancelled if `is_cancelled`. Returns the `traceparent`
+/// that the worker got.
+async fn fail_under_a_lease(server: &Server, queue: &str, is_cancelled: bool) -> String {
+    let job = post(server, "/v1/jobs", &json!({ "kind": "any", "queue": queue }), true).await.json();
+    let leased = post(server, "/v1/leases", &json!({ "queues": [queue], "worker": "w" }), false).await.json();
+    let leased = &leased["leases"][0];
+    if is_cancelled {
+        let id = job["id"].as_str().expect("an id").parse().expect("an id");
+        server.client().cancel(id).await.expect("it can be cancelled");
+    }
+    let failure = json!({ "code": "no_paper", "message": "out of paper", "retryable": false });
+    let lease = leased["lease"].as_str().expect("a lease");
+    let failed = post(server, &format!("/v1/leases/{lease}/fail"), &failure, false).await;
+    assert_eq!(failed.status, 200);
+    leased["traceparent"].as_str().expect("the worker is told").to_owned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_and_a_remote_worker_are_parts_of_the_trace() {
     let collector = Collector::start().await;
-    let settings = "[queues.far]\nmode = \"pull\"\n\
+    let settings = "[queues.far]\nmode = \"pull\"\n[queues.left]\nmode = \"pull\"\n\
                     [exec.says]\ncommand = \"/usr/bin/printenv\"\narguments = [\"TRACEPARENT\"]";
     let mut server = given_exporting_server(&collector).settings(settings).start().await;
     let program = json!({ "kind": "exec", "payload": { "program": "says" } });
     let program = post(&server, "/v1/jobs", &program, true).await.json()["id"].clone();
-    post(&server, "/v1/jobs", &json!({ "kind": "any", "queue": "far" }), true).await;
-    let leased =
-        post(&server, "/v1/leases", &json!({ "queues": ["far"], "worker": "w" }), false).await.json();
-    let told = leased["leases"][0]["traceparent"].as_str().expect("the worker is told").to_owned();
-    let lease = leased["leases"][0]["lease"].as_str().expect("a lease").to_owned();
-    let failure = json!({ "code": "no_paper", "message": "out of paper", "retryable": false });
-    let failed = post(&server, &format!("/v1/leases/{lease}/fail"), &failure, false).await;
-    assert_eq!(failed.status, 200);
+    let told = fail_under_a_lease(&server, "far", false).await;
+    fail_under_a_lease(&server, "left", true).await;
     until_all_ended(&server.client()).await;
     let id = program.as_str().expect("an id").parse().expect("an id");
     let said = server.client().job(id).await.expect("the job is there").result.expect("a result");
@@ -128,6 +139,9 @@ async fn a_program_and_a_remote_worker_are_parts_of_the_trace() {
     assert_eq!((far.trace.as_str(), far.attributes["error.type"].as_str()), (TRACE, "no_paper"));
     assert!(far.is_error && spans.iter().any(|span| span.id == far.parent && span.name == "POST /v1/jobs"));
     assert_eq!(told, format!("00-{TRACE}-{}-01", far.parent), "it may begin spans beside the attempt's");
+    let left = attempt("left");
+    assert_eq!(left.attributes["steadfast.attempt.outcome"], "cancelled");
+    assert!(!left.is_error, "it was told to stop: {left:#?}");
     let others: Vec<_> = spans.iter().filter(|span| span.name.contains("/v1/leases")).collect();
     assert!(others.is_empty(), "their client does not record them: {others:#?}");
 }

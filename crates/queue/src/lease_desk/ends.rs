@@ -117,11 +117,14 @@ impl Shared {
         }
         let [queue, kind] = self.admission.labels(job);
         let state = change.state;
-        let outcome = if state == JobState::Cancelled { "cancelled" } else { told.outcome };
+        // What was asked to end has not failed, whatever its worker says.
+        let (outcome, error) = match state {
+            JobState::Cancelled => ("cancelled", None),
+            _ => (told.outcome, told.end.error().map(|error| error.code.as_str())),
+        };
         self.metrics.attempts.with_label_values(&[queue, kind, outcome]).inc();
         if let Some(started_at) = job.started_at {
             self.metrics.run_seconds.observe(change.at.since(started_at).as_secs_f64());
-            let error = told.end.error().map(|error| error.code.as_str());
             self.config.tracer.leased_attempt(job, [started_at, change.at], outcome, error);
         }
         if state.is_terminal() {
