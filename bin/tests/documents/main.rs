@@ -5,6 +5,7 @@
 #[path = "../console/mod.rs"]
 mod console;
 mod docs;
+mod elsewhere;
 mod layering;
 mod operations;
 mod readme;
