@@ -136,6 +136,14 @@ mod tests {
             let length = self.hears.recv(&mut bytes).await.unwrap();
             String::from_utf8(bytes[..length].to_vec()).unwrap()
         }
+
+        /// Ends with `hearing`, and not before, as long as the supervisor is told.
+        async fn while_telling(&self, phases: Phases, hearing: impl Future<Output = ()>) {
+            tokio::select! {
+                () = self.supervisor.clone().keep_telling(phases, Handle::current()) => panic!("it is to go on"),
+                () = hearing => {}
+            }
+        }
     }
 
     /// A server's phases, begun in this one.
@@ -149,16 +157,12 @@ mod tests {
     async fn a_server_that_lives_says_so_again_and_again() {
         let told = told(Some(WATCHDOG));
         let (_sender, phases) = in_phase(Phase::Ready);
-        let telling = told.supervisor.clone().keep_telling(phases, Handle::current());
         let hearing = async {
             for _ in 0..4 {
                 assert_eq!(told.next().await, "WATCHDOG=1");
             }
         };
-        tokio::select! {
-            () = telling => panic!("it is to go on"),
-            () = hearing => {}
-        }
+        told.while_telling(phases, hearing).await;
     }
 
     #[tokio::test]
@@ -212,7 +216,6 @@ mod tests {
     async fn a_start_asks_for_more_time_until_it_is_over() {
         let told = told(Some(WATCHDOG));
         let (sender, phases) = in_phase(Phase::Starting);
-        let telling = told.supervisor.clone().keep_telling(phases, Handle::current());
         let hearing = async {
             for _ in 0..2 {
                 assert_eq!(told.next().await, "EXTEND_TIMEOUT_USEC=30000");
@@ -220,10 +223,7 @@ mod tests {
             sender.advance(Phase::Ready);
             while told.next().await != "WATCHDOG=1" {}
         };
-        tokio::select! {
-            () = telling => panic!("it is to go on"),
-            () = hearing => {}
-        }
+        told.while_telling(phases, hearing).await;
     }
 
     #[tokio::test]
