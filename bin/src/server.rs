@@ -233,14 +233,15 @@ impl Server {
         let course = Course::new(phase_sender, supervisor, budget, stop, ledger, drain_ends);
         let store = match opened {
             None => Store::Opening(opening),
-            Some(store) => {
+            Some(opened) => {
+                let store = Arc::clone(&opened.store);
                 let durability = store.durability();
                 work = Parts {
                     settings: &settings,
                     queues: &queues,
                     registry: &registry,
                     phases,
-                    store: Arc::clone(&store),
+                    store,
                     handlers,
                     runtimes,
                     tracer,
@@ -251,7 +252,7 @@ impl Server {
                 .begin(&front.app)?;
                 course.advance(Phase::Ready);
                 tracing::info!(store = store_name, ?durability, "ready");
-                Store::Open(store)
+                Store::Open(opened)
             }
         };
         Ok(Shutdown { front, hooks, store, work }.run(course).await)

@@ -17,15 +17,13 @@
 mod course;
 mod figures;
 
-use std::sync::Arc;
-
 use steadfast_lifecycle::{Hooks, LastResort, Phase};
-use steadfast_queue::{JobStore, WorkerPool};
+use steadfast_queue::WorkerPool;
 
 pub(crate) use course::Course;
 
 use crate::front::Front;
-use crate::store::Opening;
+use crate::store::{Opened, Opening};
 use crate::work::Work;
 
 /// Everything that has to end.
@@ -39,7 +37,7 @@ pub(crate) struct Shutdown {
 /// The store, as far as it had come.
 pub(crate) enum Store {
     Opening(Opening),
-    Open(Arc<dyn JobStore>),
+    Open(Opened),
 }
 
 /// A drain that is over; only the process has not ended yet.
@@ -85,7 +83,7 @@ impl Shutdown {
         // Side by side, so that a hook which takes all the time does not make the tasks look overdue.
         tokio::join!(course.post_hooks(post, deadlines), course.join([mutations, background], deadlines));
         app.close_read_cache();
-        course.last_figures(&app, deadlines).await;
+        course.last_figures(&app, &store, deadlines).await;
         course.close_store(store, deadlines).await;
         drop(step);
         course.end(telemetry, deadlines).await

@@ -44,7 +44,14 @@ pub enum NoStore {
 
 /// A store on its way. Opening blocks and may take long (a recovery), so it has a thread of its own: the
 /// server answers meanwhile, and can be stopped.
-pub(crate) struct Opening(oneshot::Receiver<Result<Arc<dyn JobStore>, NoStore>>);
+pub(crate) struct Opening(oneshot::Receiver<Result<Opened, NoStore>>);
+
+/// A store that is open.
+pub(crate) struct Opened {
+    pub(crate) store: Arc<dyn JobStore>,
+    /// Jobs that were not terminal before it was opened, which may have recovered some.
+    pub(crate) live_at_start: u64,
+}
 
 impl Opening {
     /// Opens a store, declares its queues and registers what it holds. An error when there is no thread for it.
@@ -59,8 +66,8 @@ impl Opening {
             let opened = open(&runtime).and_then(|store| {
                 runtime.block_on(store.declare(&queues)).map_err(NoStore::Declare)?;
                 let queues = runtime.block_on(store.queues()).map_err(NoStore::Read)?;
-                register_live_at_start(&registry, &queues)?;
-                Ok(store)
+                let live_at_start = register_live_at_start(&registry, &queues)?;
+                Ok(Opened { store, live_at_start })
             });
             // If nobody waits any more, the store is dropped here.
             let _ = sender.send(opened);
@@ -69,7 +76,7 @@ impl Opening {
     }
 
     /// Waits for the store. Cancel-safe; after its answer there is no other.
-    pub(crate) async fn opened(&mut self) -> Result<Arc<dyn JobStore>, NoStore> {
+    pub(crate) async fn opened(&mut self) -> Result<Opened, NoStore> {
         (&mut self.0).await.unwrap_or(Err(NoStore::Lost))
     }
 }
@@ -93,14 +100,18 @@ pub(crate) fn register_capacity(registry: &Registry, limits: &StoreLimits) -> Re
 }
 
 /// `steadfast_jobs_live_at_start`: where the counters of jobs begin. What opening the store has counted already came
-/// after it.
-fn register_live_at_start(registry: &Registry, queues: &[QueueStatus]) -> Result<(), prometheus::Error> {
+/// after it. The sum of them.
+fn register_live_at_start(registry: &Registry, queues: &[QueueStatus]) -> Result<u64, prometheus::Error> {
     let help = "Jobs that were not terminal when this process opened the store, before it recovered any.";
     let live = IntGaugeVec::new(Opts::new("steadfast_jobs_live_at_start", help), &["queue"])?;
+    let mut in_all = 0;
     for queue in queues {
-        live.with_label_values(&[queue.name.as_str()]).set(queue.live().cast_signed() - queue.counts.net());
+        let live_before = queue.live().cast_signed() - queue.counts.net();
+        live.with_label_values(&[queue.name.as_str()]).set(live_before);
+        in_all += live_before;
     }
-    registry.register(Box::new(live))
+    registry.register(Box::new(live))?;
+    Ok(u64::try_from(in_all).unwrap_or(0))
 }
 
 /// Opens the store that the settings name. Blocks; a store that needs a runtime lives on `runtime`.

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::figures::totals;
 use super::{Drained, Store};
 use crate::stop::{Stop, Urgency};
+use crate::store::Opened;
 use crate::systemd::Supervisor;
 use crate::telemetry::Exporting;
 
@@ -176,19 +177,20 @@ impl Course {
 
     /// Reads the store's figures once more, for the ledger; and what the collector gets at the end, when the store is
     /// closed, is as of now.
-    pub(super) async fn last_figures(&self, app: &App, deadlines: Deadlines) {
-        let Ok(families) = timeout_at(deadlines.closing, app.gather()).await else { return };
-        for (what, total) in totals(&families) {
+    pub(super) async fn last_figures(&self, app: &App, store: &Store, deadlines: Deadlines) {
+        let Store::Open(Opened { live_at_start, .. }) = store else { return };
+        let Ok(Some(queues)) = timeout_at(deadlines.closing, app.last_queues()).await else { return };
+        for (what, total) in totals(*live_at_start, &queues) {
             self.ledger.count(what, total);
         }
     }
 
     /// Closes the store. One that is still opening is waited for: it has nothing of this process in it.
     pub(super) async fn close_store(&self, store: Store, deadlines: Deadlines) {
-        let store = match store {
-            Store::Open(store) => store,
+        let Opened { store, .. } = match store {
+            Store::Open(opened) => opened,
             Store::Opening(mut opening) => match timeout_at(deadlines.closing, opening.opened()).await {
-                Ok(Ok(store)) => store,
+                Ok(Ok(opened)) => opened,
                 Ok(Err(_)) => return,
                 Err(_) => return self.ledger.count("stores_still_opening", 1),
             },

@@ -1,5 +1,6 @@
 //! Live at start + submitted + retried = finished + live.
 
+use serde_json::Value;
 use steadfast_client::Client;
 use steadfast_domain::JobState;
 use steadfast_testkit::eventually;
@@ -41,6 +42,17 @@ impl Terms {
         }
     }
 
+    fn of_ledger(ledger: &Value) -> Self {
+        let term = |name| ledger[format!("total_{name}")].as_i64().expect("a figure");
+        Self {
+            start: term("live_at_start"),
+            submitted: term("submitted"),
+            retried: term("retried"),
+            finished: term("finished"),
+            live: term("live"),
+        }
+    }
+
     /// By how many jobs the counters make more than there are.
     fn off_by(&self) -> i64 {
         self.start + self.net() - self.live
@@ -75,6 +87,7 @@ async fn figures_of_a_memory_store_add_up() {
     everything(&[&server.client()]).await;
     assert_counted(&Scrape::of(server.address()).await);
     assert_adds_up_under_load(&server).await;
+    assert_the_ledger_has_them(server).await;
 }
 
 /// A crash takes the counters with it; the next process begins with what it finds. What it recovers as it opens the
@@ -104,6 +117,7 @@ async fn figures_of_a_file_add_up_from_process_to_process() {
     .await;
     assert_eq!(terms(&server).await, recovered);
     assert_adds_up_under_load(&server).await;
+    assert_the_ledger_has_them(server).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,6 +182,12 @@ async fn assert_adds_up_under_load(server: &Server) {
     assert!(moved.len() > 3, "the load is seen under way: {moved:?}");
     until_ended(&server.client()).await;
     assert_eq!(terms(server).await.off_by(), 0);
+}
+
+/// What the last scrape shows is what the ledger says.
+async fn assert_the_ledger_has_them(mut server: Server) {
+    let last = terms(&server).await;
+    assert_eq!(Terms::of_ledger(&server.stop().await.expect_code(0).ledger()), last);
 }
 
 /// Where the database has what is stored and the process what it counted, a scrape is off by no more than what was

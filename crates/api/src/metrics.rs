@@ -7,6 +7,7 @@ use http::{Method, StatusCode};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry, TEXT_FORMAT, TextEncoder};
 use steadfast_queue::metrics::OTHER;
+use steadfast_queue::store::QueueStatus;
 use tokio::time::timeout;
 
 use crate::answer::Answer;
@@ -91,22 +92,29 @@ impl App {
     /// that describe what is stored, and the counters are as it answered last.
     pub async fn gather(&self) -> Vec<MetricFamily> {
         // Side by side, so that a store that hangs is waited for once.
-        let (_, of_store) = tokio::join!(readiness(self), self.gather_store());
+        let (_, (_, of_store)) = tokio::join!(readiness(self), self.ask_store());
         let mut families = self.registry.gather();
-        match of_store {
-            Ok(figures) => families.extend(figures),
-            Err(error) => tracing::error!(%error, "the figures of the store cannot be shown"),
-        }
+        families.extend(of_store);
         families
     }
 
-    async fn gather_store(&self) -> Result<Vec<MetricFamily>, prometheus::Error> {
-        let Some(services) = self.attached() else { return Ok(Vec::new()) };
-        match timeout(CHECK_TIMEOUT, services.store.queues()).await {
-            Ok(Ok(queues)) => {
-                self.store_figures.answered(&queues, |kind| services.admission.kind_label(kind), OTHER)
-            }
-            _ => Ok(self.store_figures.silent()),
-        }
+    /// Every queue as the store answers now; `None` if it does not. When it is closed, the counters that
+    /// [`gather`](Self::gather) shows are as of the last answer: as of this one.
+    pub async fn last_queues(&self) -> Option<Vec<QueueStatus>> {
+        self.ask_store().await.0
+    }
+
+    /// The store's answer, and the figures to be shown of it, or without it.
+    async fn ask_store(&self) -> (Option<Vec<QueueStatus>>, Vec<MetricFamily>) {
+        let Some(services) = self.attached() else { return (None, Vec::new()) };
+        let Ok(Ok(queues)) = timeout(CHECK_TIMEOUT, services.store.queues()).await else {
+            return (None, self.store_figures.silent());
+        };
+        let label = |kind| services.admission.kind_label(kind);
+        let figures = self.store_figures.answered(&queues, label, OTHER).unwrap_or_else(|error| {
+            tracing::error!(%error, "the figures of the store cannot be shown");
+            Vec::new()
+        });
+        (Some(queues), figures)
     }
 }
