@@ -20,7 +20,7 @@ pub use claim::{
     ClaimId, ClaimLost, ClaimRequest, Claimed, Owner, Renewal, Renewed, SUSPECT_ALONE_FOR,
     SUSPECT_INTERRUPTIONS, Speaker, Want,
 };
-pub use counts::{JobCounts, KindCounts};
+pub use counts::{JobCounts, KindCounts, QueueCounts};
 pub use error::StoreError;
 pub use hint::{HINTS_MAX, Hint};
 pub use limits::{Durability, QueueSpec, Retention, StoreLimits};
@@ -112,8 +112,8 @@ pub trait JobStore: Send + Sync + 'static {
     /// may be short, with a `next`.
     async fn list(&self, query: &ListQuery) -> Result<Page, StoreError>;
 
-    /// Every declared queue, from counters, never by a scan. What this process counted of it ([`JobCounts`]) has all
-    /// that was answered before the call.
+    /// Every declared queue, from counters, never by a scan. What this process counted of it ([`JobCounts`]) is of the
+    /// same moment as what is stored, and has all that was answered before the call.
     async fn queues(&self) -> Result<Vec<QueueStatus>, StoreError>;
 
     /// Whether the store answers, for readiness. Costs no fsync.

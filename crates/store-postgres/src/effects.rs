@@ -1,9 +1,7 @@
 use std::collections::BTreeSet;
 
 use steadfast_domain::{Change, Job, JobState, QueueName};
-use steadfast_queue::store::{ClaimId, Hint};
-
-use crate::counts::Counts;
+use steadfast_queue::store::{ClaimId, Hint, QueueCounts};
 
 /// What a transaction is to count and tell once it is committed.
 #[derive(Debug, Default)]
@@ -11,7 +9,7 @@ pub(crate) struct Effects {
     /// Each with its job's queue.
     changes: Vec<(Change, QueueName)>,
     /// What the changes count.
-    pub(crate) counts: Counts,
+    pub(crate) counts: QueueCounts,
     pub(crate) cancels: Vec<ClaimId>,
     /// Queues that got ready work, each told once.
     pub(crate) ready: BTreeSet<QueueName>,
@@ -23,7 +21,7 @@ impl Effects {
     /// A job changed from what it was `before`; `None` is not stored.
     pub(crate) fn changed(&mut self, job: &Job, before: Option<JobState>, change: Option<Change>) {
         self.changes.extend(change.map(|change| (change, job.queue.clone())));
-        self.counts.of(&job.queue).moved(&job.kind, before, Some(job.state));
+        self.counts.of_mut(&job.queue).moved(&job.kind, before, Some(job.state));
     }
 
     /// The hints, those about jobs first.

@@ -59,7 +59,7 @@ pub(crate) struct Ending {
     pub(crate) writer: Writer,
     pub(crate) shared: Arc<Shared>,
     /// The seats of this process.
-    pub(crate) seats: Vec<i64>,
+    pub(crate) seats: Arc<[i64]>,
 }
 
 impl Serve for Ending {
@@ -92,7 +92,7 @@ impl Serve for Ending {
 
     /// Gives the room of this process's seats back.
     async fn close(mut self) {
-        let mut fold = Fold::seats(self.seats.clone(), self.shared.locks.room);
+        let mut fold = Fold::seats(self.seats.to_vec(), self.shared.locks.room);
         if let Outcome::Failed(failure) = self.writer.run(&mut fold).await {
             tracing::debug!(error = %failure, "the room of this process was not given back; another will find it");
         }
@@ -158,7 +158,7 @@ impl Ending {
             upkeep.more |= chores.must_prune();
         }
         if chores.must_fold() {
-            let mut fold = Fold::left_behind(self.seats.clone(), self.shared.locks.room);
+            let mut fold = Fold::left_behind(self.seats.to_vec(), self.shared.locks.room);
             ended(self.writer.run(&mut fold).await, Vec::new())?;
         }
         Ok(upkeep)

@@ -3,20 +3,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use steadfast_domain::{Change, Fence, JobId, JobState, QueueName, Timestamp, Version};
-use steadfast_queue::store::{ClaimId, HINTS_MAX, Hint, JobCounts};
+use steadfast_queue::store::{ClaimId, HINTS_MAX, Hint};
 use tokio::sync::{Notify, broadcast};
 
 use crate::counts::Counts;
 use crate::effects::Effects;
 
-/// Counts what commits have changed and tells it: this process at once, the others by way of the database, later and
-/// together.
+/// Tells what commits have changed: this process at once, the others by way of the database, later and together.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     local: broadcast::Sender<Hint>,
     outbox: Mutex<News>,
     has_news: Notify,
-    counts: Mutex<Counts>,
+    pub(crate) counts: Counts,
 }
 
 /// Bytes of one notification, at most: PostgreSQL takes less than 8,000.
@@ -46,16 +45,15 @@ pub(crate) struct News {
 impl Publisher {
     pub(crate) fn new() -> Self {
         let (local, _) = broadcast::channel(HINTS_MAX);
-        Self { local, outbox: Mutex::default(), has_news: Notify::new(), counts: Mutex::default() }
+        Self { local, outbox: Mutex::default(), has_news: Notify::new(), counts: Counts::default() }
     }
 
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Hint> {
         self.local.subscribe()
     }
 
-    /// Counts what a commit has changed, and tells everybody.
+    /// Tells everybody what a commit has changed.
     pub(crate) fn publish(&self, effects: Effects) {
-        self.counts.lock().add(&effects.counts);
         let hints = effects.into_hints();
         if hints.is_empty() {
             return;
@@ -66,11 +64,6 @@ impl Publisher {
         }
         self.has_news.notify_one();
         self.here(hints);
-    }
-
-    /// What was counted of a queue.
-    pub(crate) fn counts(&self, queue: &QueueName) -> JobCounts {
-        self.counts.lock().of(queue).clone()
     }
 
     /// Tells this process.

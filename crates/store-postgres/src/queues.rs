@@ -2,13 +2,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::{join4, join5};
 use steadfast_domain::{QueueName, Timestamp};
-use steadfast_queue::store::{QueueSpec, QueueStatus, StoreLimits};
+use steadfast_queue::store::{QueueCounts, QueueSpec, QueueStatus, StoreLimits};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use crate::changes::Changes;
+use crate::counts::{Counts, Turn};
 use crate::error::Failure;
-use crate::publisher::Publisher;
 use crate::read::{self, Question};
 use crate::room::{Room, UNLIMITED};
 use crate::session::{Session, Sql};
@@ -135,20 +135,27 @@ impl Group for Pause {
 /// The figures of every queue.
 pub(crate) struct Status<'a> {
     pub(crate) limits: &'a StoreLimits,
-    pub(crate) publisher: &'a Publisher,
+    pub(crate) counts: &'a Counts,
+    /// The seats of this process.
+    pub(crate) seats: &'a [i64],
 }
 
 impl Question for Status<'_> {
     type Answer = Vec<QueueStatus>;
 
     async fn ask(&self, session: &Session) -> Result<Vec<QueueStatus>, Failure> {
-        let rows = read::alone(session, &STATUS, &[]).await?;
-        rows.iter().map(|row| self.read(row)).collect()
+        let look = self.counts.look();
+        let rows = read::alone(session, &STATUS, &[&self.seats]).await?;
+        // All rows have the same turns.
+        let turns = rows.first().map(|row| row.try_get::<_, Vec<i64>>(15)).transpose()?.unwrap_or_default();
+        let turns = turns.as_chunks().0.iter().map(|[seat, number]| Turn { seat: *seat, number: *number });
+        let counts = look.as_of(&turns.collect::<Vec<_>>());
+        rows.iter().map(|row| self.read(row, &counts)).collect()
     }
 }
 
 impl Status<'_> {
-    fn read(&self, row: &Row) -> Result<QueueStatus, Failure> {
+    fn read(&self, row: &Row, counts: &QueueCounts) -> Result<QueueStatus, Failure> {
         let mut depth = [0; 8];
         for (state, depth) in depth.iter_mut().enumerate() {
             *depth = row.try_get::<_, i64>(4 + state)?.max(0) as u64;
@@ -158,7 +165,7 @@ impl Status<'_> {
         };
         let name = QueueName::new(row.try_get(0)?)?;
         Ok(QueueStatus {
-            counts: self.publisher.counts(&name),
+            counts: counts.of(&name),
             name,
             paused: row.try_get(1)?,
             depth,
@@ -192,7 +199,8 @@ static PAUSE: Sql = Sql {
     types: &[Type::TEXT, Type::BOOL],
 };
 
-// The oldest ready job is the first of one of its lanes: the kinds are found by skipping from one to the next.
+// The oldest ready job is the first of one of its lanes: the kinds are found by skipping from one to the next. The turns,
+// each behind its seat, are read in the same statement, so they say which transactions the figures have.
 pub(crate) static STATUS: Sql = Sql {
     text: "SELECT q.name, q.paused, q.capacity_jobs, q.capacity_bytes, t.*, \
            LEAST((WITH RECURSIVE k(kind) AS ( \
@@ -207,12 +215,13 @@ pub(crate) static STATUS: Sql = Sql {
               ORDER BY w.due_at, w.id LIMIT 1) first), \
              (SELECT min(w.due_at) FROM {s}.waiting w WHERE w.queue = q.name AND w.ready \
               AND w.interruptions >= 2)), \
-           floor(extract(epoch FROM statement_timestamp()) * 1000)::bigint \
+           floor(extract(epoch FROM statement_timestamp()) * 1000)::bigint, \
+           ARRAY(SELECT unnest(ARRAY[seat, turn]) FROM {s}.tallies WHERE scope = '' AND seat = ANY($1)) \
            FROM {s}.queues q, LATERAL (SELECT coalesce(sum(scheduled), 0)::bigint, \
            coalesce(sum(queued), 0)::bigint, coalesce(sum(processing), 0)::bigint, \
            coalesce(sum(retryable), 0)::bigint, coalesce(sum(completed), 0)::bigint, \
            coalesce(sum(dead), 0)::bigint, coalesce(sum(cancelled), 0)::bigint, \
            coalesce(sum(expired), 0)::bigint, coalesce(sum(bytes), 0)::bigint \
            FROM {s}.tallies WHERE scope = q.name) t WHERE q.name <> '' ORDER BY q.name",
-    types: &[],
+    types: &[Type::INT8_ARRAY],
 };

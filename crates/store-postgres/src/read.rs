@@ -86,6 +86,8 @@ pub(crate) struct Reading {
     pub(crate) link: Link,
     pub(crate) shared: Arc<Shared>,
     pub(crate) publisher: Arc<Publisher>,
+    /// The seats of this process.
+    pub(crate) seats: Arc<[i64]>,
 }
 
 /// The longest that a read may take, the way there included.
@@ -110,7 +112,9 @@ impl Serve for Reading {
                 }
                 Read::Queues(answer) => {
                     let (shared, publisher) = (Arc::clone(&self.shared), Arc::clone(&self.publisher));
-                    let status = queues::Status { limits: &shared.limits, publisher: &publisher };
+                    let (limits, counts, seats) =
+                        (&shared.limits, &publisher.counts, Arc::clone(&self.seats));
+                    let status = queues::Status { limits, counts, seats: &seats };
                     let _ = answer.send(self.ask(&status).await);
                 }
                 Read::Check(answer) => {

@@ -156,11 +156,17 @@ impl PostgresStore {
             back: store.ends.sender(),
             head: None,
         }));
-        serving.spawn(store.ends.run(Ending { writer: ends, shared: Arc::clone(&shared), seats }));
+        let seats: Arc<[i64]> = seats.into();
+        serving.spawn(store.ends.run(Ending {
+            writer: ends,
+            shared: Arc::clone(&shared),
+            seats: Arc::clone(&seats),
+        }));
         for _ in 0..READING {
             let link = Link::connected(connector.clone(), read::READS).await?;
-            let (shared, publisher) = (Arc::clone(&shared), Arc::clone(&publisher));
-            serving.spawn(store.reads.run(Reading { link, shared, publisher }));
+            let (shared, publisher, seats) =
+                (Arc::clone(&shared), Arc::clone(&publisher), Arc::clone(&seats));
+            serving.spawn(store.reads.run(Reading { link, shared, publisher, seats }));
         }
         let from = rand::random();
         let mut telling = JoinSet::new();

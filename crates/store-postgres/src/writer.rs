@@ -10,6 +10,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use crate::changes::Changes;
+use crate::counts::Turn;
 use crate::effects::Effects;
 use crate::error::{Failure, Fault};
 use crate::link::Link;
@@ -86,12 +87,14 @@ pub(crate) struct Writer {
     seat: Seat,
     publisher: Arc<Publisher>,
     metrics: StoreMetrics,
+    /// Of its newest transaction.
+    turn: i64,
     doubt: Option<Doubt>,
 }
 
 /// A transaction whose end is not known, and what it is to tell if it was committed.
 struct Doubt {
-    turn: i64,
+    turn: Turn,
     effects: Effects,
 }
 
@@ -108,7 +111,7 @@ const DOUBT_MAX: Duration = Duration::from_secs(5);
 
 impl Writer {
     pub(crate) fn new(link: Link, seat: Seat, publisher: Arc<Publisher>, metrics: StoreMetrics) -> Self {
-        Self { link, seat, publisher, metrics, doubt: None }
+        Self { link, seat, publisher, metrics, turn: 0, doubt: None }
     }
 
     pub(crate) fn seat(&self) -> Seat {
@@ -142,17 +145,19 @@ impl Writer {
         let session = self.link.session().await?;
         let begin = Begin { session, seat: self.seat };
         let decided = timeout(DECIDE_MAX, group.decide(begin)).await;
-        let (begun, changes) = match decided.unwrap_or(Err(Failure::Stalled)) {
+        let (begun, mut changes) = match decided.unwrap_or(Err(Failure::Stalled)) {
             Ok(decided) => decided,
             Err(failure) => {
                 self.roll_back(&failure).await;
                 return Err(failure);
             }
         };
-        let (began, turn) = (Instant::now(), rand::random());
+        self.turn += 1;
+        let (began, turn) = (Instant::now(), Turn { seat: self.seat.number, number: self.turn });
+        self.publisher.counts.begin(turn, std::mem::take(&mut changes.effects.counts));
         let end = if changes.is_empty() { "ROLLBACK" } else { "COMMIT" };
         let ended = {
-            let writes = changes.write(session, self.seat, begun.now, turn);
+            let writes = changes.write(session, self.seat, begun.now, turn.number);
             let last = group.last(session, &begun);
             let all = timeout(ROUND_TRIP_MAX, join3(writes, last, session.execute(end))).await;
             all.map_or(Err(Failure::Stalled), |(written, last, ended)| {
@@ -162,7 +167,7 @@ impl Writer {
         match ended {
             Ok(()) => {
                 self.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
-                self.publisher.publish(changes.effects);
+                self.happened(turn, changes.effects);
                 Ok(Outcome::Committed { heard: true })
             }
             Err(failure) if failure.fault() == Fault::Lost && !changes.is_empty() => {
@@ -170,10 +175,13 @@ impl Writer {
                 self.link.drop_session();
                 match self.became(turn).await {
                     Some(true) => {
-                        self.publisher.publish(changes.effects);
+                        self.happened(turn, changes.effects);
                         Ok(Outcome::Committed { heard: false })
                     }
-                    Some(false) => Err(failure),
+                    Some(false) => {
+                        self.publisher.counts.end(turn, false);
+                        Err(failure)
+                    }
                     None => {
                         self.doubt = Some(Doubt { turn, effects: changes.effects });
                         Ok(Outcome::Unknown)
@@ -181,10 +189,17 @@ impl Writer {
                 }
             }
             Err(failure) => {
+                self.publisher.counts.end(turn, false);
                 self.roll_back(&failure).await;
                 Err(failure)
             }
         }
+    }
+
+    /// Counts and tells what a transaction has changed.
+    fn happened(&self, turn: Turn, effects: Effects) {
+        self.publisher.counts.end(turn, true);
+        self.publisher.publish(effects);
     }
 
     /// Ends a transaction that failed; if that does not work, the connection with it.
@@ -204,11 +219,11 @@ impl Writer {
 
     /// Whether a transaction whose commit was not answered was committed, as the server says when it is there
     /// again and has ended it. `None` when it is not there in time.
-    async fn became(&mut self, turn: i64) -> Option<bool> {
+    async fn became(&mut self, turn: Turn) -> Option<bool> {
         let deadline = Instant::now() + DOUBT_MAX;
         while Instant::now() < deadline {
             if let Ok(session) = self.link.session().await {
-                match ask(session, self.seat, turn).await {
+                match ask(session, self.seat, turn.number).await {
                     Ok(committed) => return Some(committed),
                     Err(failure) => {
                         tracing::debug!(error = %failure, "the transaction's end cannot be read yet")
@@ -230,12 +245,12 @@ impl Writer {
     pub(crate) async fn end_doubt(&mut self) -> Result<(), Failure> {
         let Some(Doubt { turn, effects }) = self.doubt.take() else { return Ok(()) };
         let asked = match self.link.session().await {
-            Ok(session) => ask(session, self.seat, turn).await,
+            Ok(session) => ask(session, self.seat, turn.number).await,
             Err(failure) => Err(failure),
         };
         match asked {
-            Ok(true) => self.publisher.publish(effects),
-            Ok(false) => {}
+            Ok(true) => self.happened(turn, effects),
+            Ok(false) => self.publisher.counts.end(turn, false),
             Err(failure) => {
                 self.link.drop_session();
                 self.doubt = Some(Doubt { turn, effects });

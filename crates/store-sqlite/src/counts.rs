@@ -1,38 +1,15 @@
-use std::collections::BTreeMap;
-
 use rusqlite::{Connection, OptionalExtension, Result};
-use steadfast_domain::{Change, QueueName};
-use steadfast_queue::store::JobCounts;
+use steadfast_domain::Change;
+use steadfast_queue::store::QueueCounts;
 
 use crate::effects::Effects;
 use crate::queues::Queues;
-
-/// What this process counted of each queue. By name: when the file is opened again, a queue may have another place.
-#[derive(Debug, Default)]
-pub(crate) struct Counts(BTreeMap<QueueName, JobCounts>);
-
-impl Counts {
-    pub(crate) fn of(&self, queue: &QueueName) -> JobCounts {
-        self.0.get(queue).cloned().unwrap_or_default()
-    }
-
-    pub(crate) fn add(&mut self, queue: &QueueName, more: &JobCounts) {
-        match self.0.get_mut(queue) {
-            Some(counts) => counts.add(more),
-            None => _ = self.0.insert(queue.clone(), more.clone()),
-        }
-    }
-
-    pub(crate) fn add_all(&mut self, more: &Self) {
-        more.0.iter().for_each(|(queue, more)| self.add(queue, more));
-    }
-}
 
 /// What a transaction whose outcome is unknown would have counted.
 #[derive(Debug, Default)]
 pub(crate) struct Doubted {
     changes: Vec<Change>,
-    pub(crate) counts: Counts,
+    pub(crate) counts: QueueCounts,
 }
 
 /// No version of a job is given twice: who has this one, or a later one, tells that its transaction happened.

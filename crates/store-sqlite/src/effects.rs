@@ -1,8 +1,7 @@
 use steadfast_domain::{Change, Job, JobState};
-use steadfast_queue::store::{ClaimId, Hint, JobCounts};
+use steadfast_queue::store::{ClaimId, Hint, JobCounts, QueueCounts};
 use tokio::sync::broadcast;
 
-use crate::counts::Counts;
 use crate::queues::{QueueIndex, Queues};
 
 /// What a transaction has changed, to be counted and told once it is committed.
@@ -48,8 +47,8 @@ impl Effects {
     }
 
     /// What the changes count.
-    pub(crate) fn counts(&self, queues: &Queues) -> Counts {
-        let mut counts = Counts::default();
+    pub(crate) fn counts(&self, queues: &Queues) -> QueueCounts {
+        let mut counts = QueueCounts::default();
         self.count(&mut counts, queues);
         counts
     }
@@ -64,7 +63,12 @@ impl Effects {
     }
 
     /// Counts it, tells whoever listens, and forgets it.
-    pub(crate) fn publish(&mut self, hints: &broadcast::Sender<Hint>, counts: &mut Counts, queues: &Queues) {
+    pub(crate) fn publish(
+        &mut self,
+        hints: &broadcast::Sender<Hint>,
+        counts: &mut QueueCounts,
+        queues: &Queues,
+    ) {
         self.count(counts, queues);
         if hints.receiver_count() > 0 {
             let name = |index: &QueueIndex| queues.get(*index).spec.name.clone();
@@ -80,9 +84,9 @@ impl Effects {
         self.clear();
     }
 
-    fn count(&self, counts: &mut Counts, queues: &Queues) {
+    fn count(&self, counts: &mut QueueCounts, queues: &Queues) {
         for (queue, more) in &self.counts {
-            counts.add(&queues.get(*queue).spec.name, more);
+            counts.of_mut(&queues.get(*queue).spec.name).add(more);
         }
     }
 }

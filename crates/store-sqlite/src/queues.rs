@@ -1,9 +1,8 @@
 use std::collections::BTreeMap;
 
 use steadfast_domain::{JobState, QueueName, Timestamp};
-use steadfast_queue::store::{QueueSpec, QueueStatus, Refusal, StoreLimits};
+use steadfast_queue::store::{QueueCounts, QueueSpec, QueueStatus, Refusal, StoreLimits};
 
-use crate::counts::Counts;
 use crate::ready::Ready;
 use crate::room::Place;
 
@@ -191,7 +190,7 @@ impl Queues {
     }
 
     /// Every queue's figures, by name.
-    pub(crate) fn status(&self, counts: &Counts, now: Timestamp) -> Vec<QueueStatus> {
+    pub(crate) fn status(&self, counts: &QueueCounts, now: Timestamp) -> Vec<QueueStatus> {
         let (jobs_max, bytes_max) = (self.limits.capacity_jobs, self.limits.capacity_bytes);
         let status = |queue: &Queue| QueueStatus {
             name: queue.spec.name.clone(),

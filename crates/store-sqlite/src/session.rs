@@ -5,6 +5,7 @@ use steadfast_queue::store::StoreLimits;
 use tokio::time::Instant;
 
 use crate::command::Command;
+use crate::counts::Doubted;
 use crate::effects::Effects;
 use crate::error::Fault;
 use crate::inbox::Patience;
@@ -73,20 +74,25 @@ impl<'c> Session<'c> {
         Ok(())
     }
 
-    /// Takes back a transaction that failed. What cannot be rolled back is in doubt.
-    pub(crate) fn take_back(&mut self, fault: Fault) -> Fault {
+    /// Takes back a transaction that failed with `fault`. `Some` when it may have happened all the same.
+    pub(crate) fn take_back(&mut self, fault: Fault) -> Option<Doubted> {
+        let doubtful = fault == Fault::Doubt || !self.rolls_back();
+        let doubted = doubtful.then(|| Doubted::new(&self.effects, &self.memory.queues));
         self.effects.clear();
         self.memory.roll_back();
-        if fault == Fault::Doubt || self.connection.is_autocommit() {
-            return fault;
+        doubted
+    }
+
+    /// Whether nothing of the transaction is left in the file.
+    fn rolls_back(&self) -> bool {
+        if self.connection.is_autocommit() {
+            return true;
         }
-        match self.connection.execute_batch("ROLLBACK") {
-            Ok(()) => fault,
-            Err(error) => {
-                tracing::error!(%error, "cannot roll back");
-                Fault::Doubt
-            }
+        let ended = self.connection.execute_batch("ROLLBACK");
+        if let Err(error) = &ended {
+            tracing::error!(%error, "cannot roll back");
         }
+        ended.is_ok()
     }
 
     /// Whether the next commit waits for its sync. A commit that does not still survives this process, and

@@ -8,15 +8,15 @@ use steadfast_domain::{Change, Job, JobId, QueueName};
 use steadfast_queue::JobStore;
 use steadfast_queue::metrics::StoreMetrics;
 use steadfast_queue::store::{
-    Cancel, ClaimLost, ClaimRequest, Claimed, Durability, HINTS_MAX, Hint, ListQuery, Page, QueueSpec,
-    QueueStatus, Renewal, Renewed, Settlement, StoreError, StoreLimits, Submission, SubmitError, Submitted,
-    Upkeep,
+    Cancel, ClaimLost, ClaimRequest, Claimed, Durability, HINTS_MAX, Hint, ListQuery, Page, QueueCounts,
+    QueueSpec, QueueStatus, Renewal, Renewed, Settlement, StoreError, StoreLimits, Submission, SubmitError,
+    Submitted, Upkeep,
 };
 use tokio::sync::{broadcast, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::command::{Ask, Command};
-use crate::counts::{Counts, Doubted};
+use crate::counts::Doubted;
 use crate::health::{Damage, Health};
 use crate::inbox::{Inbox, Lane};
 use crate::load::{self, Opened};
@@ -93,7 +93,7 @@ impl SqliteStore {
             health: Health::new(path.clone(), damage),
             reserve,
             room: Arc::clone(&room),
-            counts: Counts::default(),
+            counts: QueueCounts::default(),
             doubted: Doubted::default(),
             ended,
         };

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use steadfast_queue::metrics::StoreMetrics;
-use steadfast_queue::store::{ClaimId, Hint, StoreLimits};
+use steadfast_queue::store::{ClaimId, Hint, QueueCounts, StoreLimits};
 use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
 use crate::command::Command;
-use crate::counts::{Counts, Doubted};
+use crate::counts::Doubted;
 use crate::error::Fault;
 use crate::health::Health;
 use crate::inbox::{Inbox, Patience, Taken};
@@ -38,7 +38,7 @@ pub(crate) struct Writer {
     pub(crate) health: Health,
     pub(crate) reserve: Reserve,
     pub(crate) room: Arc<Room>,
-    pub(crate) counts: Counts,
+    pub(crate) counts: QueueCounts,
     /// Of the transaction that made the file be opened again.
     pub(crate) doubted: Doubted,
     /// Set as the last thing: whether the file was flushed and closed in order.
@@ -209,12 +209,13 @@ impl Writer {
             }
             Err((fault, error)) => {
                 self.health.failed(fault, &error);
-                let doubted = Doubted::new(&session.effects, &session.memory.queues);
-                let fault = session.take_back(fault);
-                if fault == Fault::Doubt {
-                    self.doubted = doubted;
+                match session.take_back(fault) {
+                    None => Err((fault, error)),
+                    Some(doubted) => {
+                        self.doubted = doubted;
+                        Err((Fault::Doubt, error))
+                    }
                 }
-                Err((fault, error))
             }
         }
     }
@@ -254,7 +255,7 @@ impl Writer {
     fn end_doubt(&mut self, connection: &Connection) {
         let doubted = std::mem::take(&mut self.doubted);
         match doubted.happened(connection) {
-            Ok(true) => self.counts.add_all(&doubted.counts),
+            Ok(true) => self.counts.add(&doubted.counts),
             Ok(false) => {}
             Err(error) => tracing::error!(%error, "cannot read what became of a commit; it is not counted"),
         }

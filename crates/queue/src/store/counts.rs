@@ -1,6 +1,4 @@
-use std::collections::BTreeMap;
-
-use steadfast_domain::{JobState, KindName};
+use steadfast_domain::{JobState, KindName, QueueName};
 
 /// Kinds that are counted apart in one queue. Clients of a queue that takes any kind choose them, so those beyond
 /// this are counted together.
@@ -13,8 +11,16 @@ const KINDS_COUNTED_MAX: usize = 1_000;
 /// a store, [`net`](Self::net) is what has become of its live jobs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JobCounts {
-    by_kind: BTreeMap<KindName, KindCounts>,
+    /// In order. A map would take a large node for the one or two kinds of a transaction.
+    by_kind: Vec<(KindName, KindCounts)>,
     others: KindCounts,
+}
+
+/// What was counted of each queue, by one process or in one transaction.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct QueueCounts {
+    /// In order.
+    by_queue: Vec<(QueueName, JobCounts)>,
 }
 
 /// What was counted of one kind's jobs.
@@ -51,7 +57,7 @@ impl JobCounts {
         self.others.add(&more.others);
     }
 
-    /// What was counted of each kind; `None` stands for all those that are not counted apart.
+    /// What was counted of each kind, in their order; `None` stands for all those that are not counted apart.
     pub fn by_kind(&self) -> impl Iterator<Item = (Option<&KindName>, &KindCounts)> {
         let others = (self.others != KindCounts::default()).then_some((None, &self.others));
         self.by_kind.iter().map(|(kind, counts)| (Some(kind), counts)).chain(others)
@@ -60,7 +66,7 @@ impl JobCounts {
     /// What was counted of all kinds.
     pub fn all(&self) -> KindCounts {
         let mut all = self.others;
-        self.by_kind.values().for_each(|counts| all.add(counts));
+        self.by_kind.iter().for_each(|(_, counts)| all.add(counts));
         all
     }
 
@@ -72,11 +78,47 @@ impl JobCounts {
     }
 
     fn of(&mut self, kind: &KindName) -> &mut KindCounts {
-        if self.by_kind.len() >= KINDS_COUNTED_MAX && !self.by_kind.contains_key(kind) {
-            return &mut self.others;
+        match place_of(&self.by_kind, kind) {
+            Ok(place) => &mut self.by_kind[place].1,
+            Err(_) if self.by_kind.len() >= KINDS_COUNTED_MAX => &mut self.others,
+            Err(place) => {
+                self.by_kind.insert(place, (kind.clone(), KindCounts::default()));
+                &mut self.by_kind[place].1
+            }
         }
-        self.by_kind.entry(kind.clone()).or_default()
     }
+}
+
+impl QueueCounts {
+    /// What was counted of a queue.
+    pub fn of(&self, queue: &QueueName) -> JobCounts {
+        place_of(&self.by_queue, queue)
+            .map_or_else(|_| JobCounts::default(), |at| self.by_queue[at].1.clone())
+    }
+
+    /// The counts of a queue, to be added to.
+    pub fn of_mut(&mut self, queue: &QueueName) -> &mut JobCounts {
+        let place = place_of(&self.by_queue, queue).unwrap_or_else(|place| {
+            self.by_queue.insert(place, (queue.clone(), JobCounts::default()));
+            place
+        });
+        &mut self.by_queue[place].1
+    }
+
+    /// Adds what another one counted.
+    pub fn add(&mut self, more: &Self) {
+        more.by_queue.iter().for_each(|(queue, more)| self.of_mut(queue).add(more));
+    }
+
+    /// Whether nothing was counted.
+    pub fn is_empty(&self) -> bool {
+        self.by_queue.iter().all(|(_, counts)| *counts == JobCounts::default())
+    }
+}
+
+/// Where a name is among these, or belongs.
+fn place_of<N: Ord, T>(sorted: &[(N, T)], name: &N) -> Result<usize, usize> {
+    sorted.binary_search_by(|(other, _)| other.cmp(name))
 }
 
 impl KindCounts {
@@ -119,6 +161,27 @@ mod tests {
         let all = counts.all();
         assert_eq!((all.submitted, all.reopened), (1, 1));
         assert_eq!((all.ended_as(JobState::Dead), all.ended_as(JobState::Cancelled)), (1, 1));
+    }
+
+    #[test]
+    fn kinds_and_queues_are_found_in_any_order() {
+        let queues = ["b", "c", "a"].map(|name| QueueName::new(name).unwrap());
+        let mut counts = QueueCounts::default();
+        assert!(counts.is_empty());
+        for queue in queues.iter().chain(&queues) {
+            let mut one = QueueCounts::default();
+            for name in ["z", "x", "y"] {
+                one.of_mut(queue).moved(&kind(name), None, Some(JobState::Queued));
+            }
+            counts.add(&one);
+        }
+        assert!(!counts.is_empty());
+        for queue in &queues {
+            let counts = counts.of(queue);
+            let kinds = counts.by_kind().map(|(kind, counts)| (kind.unwrap().as_str(), counts.submitted));
+            assert_eq!(kinds.collect::<Vec<_>>(), [("x", 2), ("y", 2), ("z", 2)]);
+        }
+        assert_eq!(counts.of(&QueueName::default_queue()), JobCounts::default());
     }
 
     #[test]

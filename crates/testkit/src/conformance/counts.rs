@@ -105,7 +105,7 @@ pub async fn each_reopening_is_counted(bench: &mut dyn Bench) {
     assert_eq!((all.ended_as(JobState::Cancelled), all.ended_as(JobState::Dead)), (1, 1));
 }
 
-/// After a crowd of calls at once, what was counted makes what lives, and what was answered.
+/// In a crowd of calls at once, and after it, what was counted makes what lives, and what was answered.
 pub async fn what_lives_is_what_was_counted(bench: &mut dyn Bench) {
     const CALLERS: usize = 8;
     let store = Subject::open(bench).await;
@@ -114,10 +114,9 @@ pub async fn what_lives_is_what_was_counted(bench: &mut dyn Bench) {
         callers.spawn(make_and_end(store.clone(), n));
     }
     let reopened = callers.join_all().await.into_iter().filter(|reopened| *reopened).count();
-    let queue = store.queue("default").await;
-    let all = queue.counts.all();
+    assert_adds_up(&store).await;
+    let all = counts(&store, "default").await.all();
     assert_eq!((all.submitted, all.reopened), (6 * CALLERS as u64, reopened as u64));
-    assert_eq!(queue.counts.net(), queue.live().cast_signed(), "{queue:?}");
     let replayed = store.submit_keyed(echo(), &key("k", 1)).await.expect("accepted");
     assert_eq!(replayed.how, How::Accepted);
     assert_eq!(
@@ -130,14 +129,23 @@ pub async fn what_lives_is_what_was_counted(bench: &mut dyn Bench) {
 /// Makes some jobs and ends some of those there are. Whether it could open one again.
 async fn make_and_end(store: Subject, n: usize) -> bool {
     let made = store.submit_all(echoes(5)).await;
+    assert_adds_up(&store).await;
     store.submit(NewJob { start: Start::After(BRIEF), ..echo() }).await;
     store.cancel(made[n % 5].id).await;
+    assert_adds_up(&store).await;
     for claimed in store.claim(3).await {
         let end = if n.is_multiple_of(2) { completed() } else { End::Cancelled };
         store.end(claimed.id, end).await;
+        assert_adds_up(&store).await;
     }
     // Another caller may have taken it before it was cancelled.
     store.reopen(made[n % 5].id).await.is_ok()
+}
+
+/// Each answer is of one moment, whatever others do meanwhile.
+async fn assert_adds_up(store: &Subject) {
+    let queue = store.queue("default").await;
+    assert_eq!(queue.counts.net(), queue.live().cast_signed(), "{queue:?}");
 }
 
 async fn counts(store: &Subject, queue: &str) -> JobCounts {
