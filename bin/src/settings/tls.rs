@@ -42,10 +42,10 @@ impl TlsFiles {
         name: impl Fn(&str) -> String,
     ) -> Result<Option<Self>, SettingsError> {
         let Some(paths) = TlsPaths::of(settings, &name)? else { return Ok(None) };
-        let named =
-            |reason: TlsFileError| SettingsError::Tls { key: name(paths.setting(&reason.path)), reason };
-        let contents = Contents::read(&paths.all()).map_err(|error| named(error.into()))?;
-        let tls = Tls::new(pem(&contents)).map_err(|error| named(paths.at(error)))?;
+        let wrong = |part, reason| SettingsError::Tls { key: name(setting(part)), reason };
+        let contents =
+            Contents::read(&paths.all()).map_err(|error| wrong(paths.part_in(&error.path), error.into()))?;
+        let tls = Tls::new(pem(&contents)).map_err(|error| wrong(error.part, paths.at(error)))?;
         Ok(Some(Self { in_force: contents.seen(), paths, tls: Arc::new(tls) }))
     }
 }
@@ -73,14 +73,14 @@ impl TlsPaths {
         [&self.certificate, &self.key].into_iter().chain(&self.client_authorities).cloned().collect()
     }
 
-    /// The setting that names this file.
-    fn setting(&self, path: &Path) -> &'static str {
+    /// What this file is for, or is for first: one file may hold the certificate and its key.
+    fn part_in(&self, path: &Path) -> TlsPart {
         if path == self.certificate {
-            "tls_cert"
+            TlsPart::Certificate
         } else if path == self.key {
-            "tls_key"
+            TlsPart::Key
         } else {
-            "tls_client_ca"
+            TlsPart::ClientAuthorities
         }
     }
 
@@ -96,6 +96,15 @@ impl TlsPaths {
             TlsPart::ClientAuthorities => self.client_authorities.as_ref(),
         };
         TlsFileError { path: path.cloned().unwrap_or_default(), reason }
+    }
+}
+
+/// The setting that names the file of a part.
+const fn setting(part: TlsPart) -> &'static str {
+    match part {
+        TlsPart::Certificate => "tls_cert",
+        TlsPart::Key => "tls_key",
+        TlsPart::ClientAuthorities => "tls_client_ca",
     }
 }
 
@@ -123,6 +132,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let empty = dir.path().join("empty.pem");
         std::fs::write(&empty, "").unwrap();
+        let keyless = dir.path().join("keyless.pem");
+        std::fs::write(&keyless, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
         let missing = dir.path().join("missing.pem");
         let error = |cert: Option<&PathBuf>, key: Option<&PathBuf>, ca: Option<&PathBuf>| {
             let [tls_cert, tls_key, tls_client_ca] = [cert, key, ca].map(|path| path.cloned());
@@ -136,6 +147,7 @@ mod tests {
             (error(Some(&empty), Some(&missing), None), "<tls_key>: "),
             (error(Some(&empty), Some(&empty), Some(&missing)), "<tls_client_ca>: "),
             (error(Some(&empty), Some(&empty), None), "<tls_cert>: "),
+            (error(Some(&keyless), Some(&keyless), None), "<tls_key>: "),
         ] {
             assert!(error.starts_with(beginning), "{error}");
         }
