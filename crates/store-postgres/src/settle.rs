@@ -241,7 +241,7 @@ fn settle(
 /// Whether a cancel was requested of the job under this claim, while the claim holds and is the speaker's.
 fn held(stored: &Stored, id: ClaimId, by: Speaker, now: Timestamp) -> Result<bool, ClaimLost> {
     let claim = stored.claim.as_ref().ok_or(ClaimLost)?;
-    let is_theirs = by == Speaker::Server || claim.owner.starts_with("worker:");
+    let is_theirs = claim.owner.parse().is_ok_and(|owner| by.may_speak_for(&owner));
     let holds = claim.fence == id.fence && is_theirs && claim.expires_at >= now;
     if holds { Ok(claim.cancel_requested) } else { Err(ClaimLost) }
 }
@@ -273,6 +273,7 @@ fn read_renewed(row: &Row) -> Result<((ClaimId, Speaker), bool), Failure> {
 /// What [`Attempts`] asks beside what [`Loaded`] does.
 pub(crate) const READS: &[&Sql] = &[&RENEW];
 
+// Whose claim it is stands at the beginning of its owner, as `Owner` writes itself.
 static RENEW: Sql = Sql {
     text: "UPDATE {s}.claims c SET expires_at = n.expires_at, progress = coalesce(n.progress, c.progress), \
            checkpoint = coalesce(n.checkpoint, c.checkpoint) FROM unnest($1, $2, $3, $4, $5, $6) \

@@ -2,10 +2,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Result, Row};
-use steadfast_domain::{
-    BootId, Fence, Invalid, JobId, JobIds, JobState, KindName, Priority, QueueName, Timestamp, WorkerName,
-};
-use steadfast_queue::store::{Owner, QueueSpec, StoreLimits};
+use steadfast_domain::{Fence, Invalid, JobId, JobIds, JobState, KindName, Priority, QueueName, Timestamp};
+use steadfast_queue::store::{QueueSpec, StoreLimits};
 
 use crate::OpenError;
 use crate::claims::Claim;
@@ -155,7 +153,7 @@ fn read_claims(connection: &Connection, memory: &mut Memory) -> Result<()> {
         let claim = Claim {
             job,
             fence: Fence(row.get::<_, i64>(2)? as u64),
-            owner: text(row, 3, owner)?,
+            owner: text(row, 3, str::parse)?,
             started_at: Timestamp::from_unix_ms(row.get(4)?),
             expires_at: row.get::<_, Option<i64>>(5)?.map(Timestamp::from_unix_ms),
             cancel_requested: row.get(6)?,
@@ -213,16 +211,6 @@ fn interned<T: Clone>(
     let value = text(row, column, make)?;
     known.insert(name.into(), value.clone());
     Ok(value)
-}
-
-/// An owner as [`Owner`] writes itself.
-fn owner(name: &str) -> Result<Owner, Invalid> {
-    if let Some(worker) = name.strip_prefix("worker:") {
-        return WorkerName::new(worker).map(Owner::Worker);
-    }
-    let boot = name.strip_prefix("process:").and_then(|hex| u128::from_str_radix(hex, 16).ok());
-    let boot = boot.ok_or_else(|| Invalid::new("an owner is a process or a worker"))?;
-    Ok(Owner::Process(BootId::from_random(boot)))
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use steadfast_domain::{BootId, Fence, Job, JobId, KindName, QueueName, RawJson, WorkerName};
+use steadfast_domain::{BootId, Fence, Invalid, Job, JobId, KindName, QueueName, RawJson, WorkerName};
 
 /// How long a suspect keeps the next one waiting when it does not end.
 pub const SUSPECT_ALONE_FOR: Duration = Duration::from_secs(5);
@@ -38,6 +39,20 @@ impl fmt::Display for Owner {
             Self::Process(boot) => write!(f, "process:{boot}"),
             Self::Worker(name) => write!(f, "worker:{name}"),
         }
+    }
+}
+
+/// As it writes itself.
+impl FromStr for Owner {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        if let Some(worker) = text.strip_prefix("worker:") {
+            return WorkerName::new(worker).map(Self::Worker);
+        }
+        let boot = text.strip_prefix("process:").and_then(|hex| u128::from_str_radix(hex, 16).ok());
+        let boot = boot.ok_or_else(|| Invalid::new("an owner is a process or a worker"))?;
+        Ok(Self::Process(BootId::from_random(boot)))
     }
 }
 
@@ -118,3 +133,20 @@ pub struct Renewed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the claim is lost")]
 pub struct ClaimLost;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owner_reads_itself_back_and_nothing_else_is_one() {
+        let boot = Owner::Process(BootId::from_random(0x0abc));
+        let worker = Owner::Worker(WorkerName::new("process:host-1").unwrap());
+        for owner in [boot, worker] {
+            assert_eq!(owner.to_string().parse(), Ok(owner));
+        }
+        for bad in ["", "worker:", "process:", "process:xyz", "host-1"] {
+            assert!(bad.parse::<Owner>().is_err(), "{bad}");
+        }
+    }
+}
