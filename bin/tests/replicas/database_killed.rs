@@ -82,7 +82,7 @@ async fn five_kills_of_the_database_lose_nothing_and_stop_nobody() {
 /// the database is there again, and their runs are in no job's account.
 fn stopped(server: &Server) -> Vec<JobId> {
     let events = server.log().events("an attempt was stopped: its lease was not renewed in time");
-    let job = |event: &Value| event["job"].as_str().and_then(|job| job.parse().ok());
+    let job = |event: &Value| event["job_id"].as_str().and_then(|job| job.parse().ok());
     events.iter().map(|event| job(event).expect("the event names the job")).collect()
 }
 
