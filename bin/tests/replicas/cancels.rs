@@ -47,7 +47,9 @@ async fn a_cancel_through_another_replica_stops_the_attempt_soon() {
     gate.until_held(1).await;
     let mut second = given.start().await;
     let asked = Instant::now();
-    assert!(second.client().cancel(job).await.expect("it is there").cancel_requested);
+    let answered = second.client().cancel(job).await.expect("it is there");
+    // The attempt may be over before the answer is.
+    assert!(answered.cancel_requested || answered.state == JobState::Cancelled, "{answered:?}");
     let ended = second.client().job_when_ended(job, STOPS_WITHIN).await.expect("it is there");
     println!("cancelled through another replica in {:?}", asked.elapsed());
     assert_eq!(ended.state, JobState::Cancelled, "{ended:?}");

@@ -69,7 +69,9 @@ async fn a_cancel_reaches_the_attempt_with_a_heartbeat() {
     });
     let job = submit(&client, json!({})).await;
     until_state(&client, job, JobState::Processing).await;
-    assert!(client.cancel(job).await.expect("it may be").cancel_requested);
+    let answered = client.cancel(job).await.expect("it may be");
+    // A heartbeat may come before the answer does.
+    assert!(answered.cancel_requested || answered.state == JobState::Cancelled, "{answered:?}");
     until_state(&client, job, JobState::Cancelled).await;
     assert_eq!(worker.stop().await.expect("it was asked to").released, 1);
 }
