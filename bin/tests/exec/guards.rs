@@ -55,6 +55,40 @@ async fn a_guard_that_is_killed_takes_the_programs_group_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_program_ends_with_its_guard_even_when_the_server_can_do_nothing() {
+    let programs = Programs::new().script("alone", "", "told started\nexec sleep $MARK");
+    let mut server = programs.given().start().await;
+    let client = server.client();
+    submit(&client, &job("alone", json!({}))).await;
+    programs.until_told("started").await;
+    server.signal(Signal::STOP);
+    guard(&programs).signal(Signal::KILL);
+    eventually("the program is gone", async || (programs.mark.programs() == 0).then_some(())).await;
+    server.signal(Signal::CONT);
+    server.stop().await.expect_code(0);
+}
+
+/// A guard that is killed just after its program has begun must have told whom to kill by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_begins_after_its_guard_has_told_its_group() {
+    let programs = Programs::new().script("traced", "", "echo 1");
+    let trace = programs.dir.path().join("trace");
+    let traced = ["strace", "-D", "-qq", "-f", "-e", "trace=execve,write,sendto", "-s", "256", "-o"];
+    let under = traced.map(Into::into).into_iter().chain([trace.clone().into_os_string()]);
+    let mut server = programs.given().under(under).start().await;
+    assert_eq!(run(&server, &job("traced", json!({}))).await.state, JobState::Completed);
+    server.stop().await.expect_code(0);
+
+    let seen = eventually("both calls are written down", async || {
+        let calls = std::fs::read_to_string(&trace).ok()?;
+        let line_of = |call: &str| calls.lines().position(|line| line.contains(call));
+        Some((line_of("\"starts ")?, line_of("execve(\"/bin/sh\"")?, calls))
+    });
+    let (told, begun, calls) = seen.await;
+    assert!(told < begun, "{calls}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_cannot_be_its_own_guard_does_not_start() {
     let given = given_server(env!("CARGO_BIN_EXE_steadfast")).acted_by("guards::serve");
     assert_does_not_start(&given.settings("[exec.true]\ncommand = \"/bin/true\"\n")).await;

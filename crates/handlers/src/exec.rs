@@ -1,11 +1,11 @@
 //! The `exec` kind: runs a program that the settings name, under a guard.
 //!
 //! ```text
-//!  payload ──request.rs──▶ arguments ──┐        ┌────────────── a process of its own ──────────────┐
-//!                                      ▼        │                                                  │
-//!  kind.rs ◀── outcome.rs ◀── guarded.rs ◀─control.rs─▶ guard.rs ──▶ the program ──▶ what comes of it │
-//!     ▲                                         └──────────────────────│───────────────────────────┘
-//!     └── capture.rs, reports.rs ◀── its pipes ────────────────────────┘
+//!  payload ──request.rs──▶ arguments ──┐        ┌────────── processes of its own ───────────┐
+//!                                      ▼        │                                            │
+//!  kind.rs ◀── outcome.rs ◀── guarded.rs ◀─control.rs─▶ guard.rs ──launcher.rs──▶ the program ──▶ what comes of it
+//!     ▲                                         └─────────────────────────────────────│──────┘
+//!     └── capture.rs, reports.rs ◀── its pipes ──────────────────────────────────────┘
 //! ```
 //!
 //! **Invariant:** a program ends before its guard does, and so does everything that came of it, whatever sessions and
@@ -19,6 +19,7 @@ mod control;
 mod guard;
 mod guarded;
 mod kind;
+mod launcher;
 mod outcome;
 mod probe;
 mod reports;
@@ -26,23 +27,28 @@ mod request;
 
 use std::env;
 
+use self::control::{GUARD, LAUNCHER};
 pub(crate) use self::kind::Exec;
 pub use self::probe::{NoGuard, probe_guard};
 
 /// The variable that names the descriptor which a program writes its reports to.
 const REPORT_FD: &str = "STEADFAST_REPORT_FD";
 
-/// Makes this process a guard of a program, if it was started as one, and does not return then. The `main` of every
-/// program that runs a server with `[exec.*]` settings begins with this: a guard is the same executable again.
+/// Makes this process a guard of a program, or its launcher, if it was started as one, and does not return then. The
+/// `main` of every program that runs a server with `[exec.*]` settings begins with this: both are the same executable
+/// again.
 pub fn guard_if_asked() {
     let mut arguments = env::args_os().skip(1);
-    if arguments.next().is_some_and(|first| control::is_guard(&first)) {
-        // Why it failed it has told the server. One that was started by hand has nobody to tell.
-        std::process::exit(i32::from(guard::run(arguments).is_err()));
-    }
+    let ended = match arguments.next() {
+        Some(first) if first == GUARD => guard::run(arguments),
+        Some(first) if first == LAUNCHER => launcher::run(arguments),
+        _ => return,
+    };
+    // Why it failed it has told who started it. One that was started by hand has nobody to tell.
+    std::process::exit(i32::from(ended.is_err()));
 }
 
-/// Whether this process was started as a guard.
+/// Whether this process was started as a guard, or as the launcher of one.
 pub fn is_asked_to_guard() -> bool {
-    env::args_os().nth(1).is_some_and(|first| control::is_guard(&first))
+    env::args_os().nth(1).is_some_and(|first| first == GUARD || first == LAUNCHER)
 }

@@ -1,6 +1,6 @@
-//! What a server and its guards say to each other, on a socket pair whose one end is the guard's standard input.
+//! What a server and its guards say to each other, on a socket pair whose one end is the guard's standard input; and
+//! how descriptors go from process to process.
 
-use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -14,8 +14,12 @@ use rustix::net::{
     SendFlags, recvmsg, sendmsg,
 };
 
+/// This very program, even when its file has been replaced since it was started.
+pub(super) const THIS_PROGRAM: &str = "/proc/self/exe";
 /// The first argument of a process that is to be a guard.
 pub(super) const GUARD: &str = "exec-guard";
+/// The first argument of a process that is to be a launcher.
+pub(super) const LAUNCHER: &str = "exec-launcher";
 
 /// Asks the guard to send SIGTERM to the program's group.
 pub(super) const STOP: u8 = b't';
@@ -29,9 +33,9 @@ pub(super) const FILES: usize = 4;
 pub(super) enum Word {
     /// It is a guard and could do its work here.
     Ready,
-    /// The program runs, in a process group of this number.
-    Started(i32),
-    /// There is no program, and why.
+    /// The program is about to begin, in a process group of this number.
+    Starts(i32),
+    /// It did not begin, and why.
     NotStarted(String),
     /// The program has ended.
     Ended(End),
@@ -50,7 +54,7 @@ impl fmt::Display for Word {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ready => f.write_str("ready"),
-            Self::Started(group) => write!(f, "started {group}"),
+            Self::Starts(group) => write!(f, "starts {group}"),
             Self::NotStarted(why) => write!(f, "not-started {}", why.replace('\n', " ")),
             Self::Ended(End::Code(code)) => write!(f, "code {code}"),
             Self::Ended(End::Signal(signal)) => write!(f, "signal {signal}"),
@@ -69,7 +73,7 @@ impl FromStr for Word {
         let number = |text: &str| text.parse().map_err(|_| Unheard);
         match line.split_once(' ') {
             None if line == "ready" => Ok(Self::Ready),
-            Some(("started", group)) => number(group).map(Self::Started),
+            Some(("starts", group)) => number(group).map(Self::Starts),
             Some(("not-started", why)) => Ok(Self::NotStarted(why.to_owned())),
             Some(("code", code)) => number(code).map(|code| Self::Ended(End::Code(code))),
             Some(("signal", signal)) => number(signal).map(|signal| Self::Ended(End::Signal(signal))),
@@ -78,13 +82,8 @@ impl FromStr for Word {
     }
 }
 
-/// Whether this is the first argument of a guard.
-pub(super) fn is_guard(argument: &OsStr) -> bool {
-    argument == GUARD
-}
-
-/// Gives the guard what its program is to be started with.
-pub(super) fn send_files(control: &UnixStream, files: &[OwnedFd; FILES]) -> io::Result<()> {
+/// Hands over what a program is to be started with.
+pub(super) fn send_files(socket: &UnixStream, files: &[OwnedFd; FILES]) -> io::Result<()> {
     let borrowed = files.each_ref().map(AsFd::as_fd);
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(FILES))];
     let mut message = SendAncillaryBuffer::new(&mut space);
@@ -92,23 +91,23 @@ pub(super) fn send_files(control: &UnixStream, files: &[OwnedFd; FILES]) -> io::
         return Err(io::Error::other("no room for the descriptors"));
     }
     // Descriptors need a byte to go with.
-    sendmsg(control, &[IoSlice::new(b".")], &mut message, SendFlags::NOSIGNAL)?;
+    sendmsg(socket, &[IoSlice::new(b".")], &mut message, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
 /// Waits for them.
-pub(super) fn receive_files(control: impl AsFd) -> io::Result<[OwnedFd; FILES]> {
+pub(super) fn receive_files(socket: impl AsFd) -> io::Result<[OwnedFd; FILES]> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(FILES))];
     let mut message = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
-    recvmsg(control, &mut [IoSliceMut::new(&mut byte)], &mut message, RecvFlags::CMSG_CLOEXEC)?;
+    recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut message, RecvFlags::CMSG_CLOEXEC)?;
     let mut files = Vec::with_capacity(FILES);
     for part in message.drain() {
         if let RecvAncillaryMessage::ScmRights(received) = part {
             files.extend(received);
         }
     }
-    files.try_into().map_err(|_| io::Error::other("the server sent no descriptors"))
+    files.try_into().map_err(|_| io::Error::other("no descriptors were sent"))
 }
 
 #[cfg(test)]
@@ -122,7 +121,7 @@ mod tests {
     fn every_word_is_understood() {
         for word in [
             Word::Ready,
-            Word::Started(7),
+            Word::Starts(7),
             Word::NotStarted("No such file or directory (os error 2)".to_owned()),
             Word::Ended(End::Code(255)),
             Word::Ended(End::Signal(9)),

@@ -7,13 +7,11 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 use std::time::Duration;
 
-use rustix::io::{Errno, FdFlags, fcntl_setfd};
+use rustix::io::Errno;
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process, kill_process_group,
     set_child_subreaper, wait, waitid, waitpid,
@@ -21,8 +19,8 @@ use rustix::process::{
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{self, SignalKind, signal};
 
-use super::REPORT_FD;
 use super::control::{End, FILES, STOP, Word, receive_files};
+use super::launcher::Launcher;
 
 /// Orphans may come to the guard without a signal, when their parent was not its child.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -36,21 +34,18 @@ pub(super) fn run(arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
     guarded
 }
 
-fn guard(mut arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
+fn guard(arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
     rustix::thread::set_name(c"exec-guard")?;
     set_child_subreaper(Some(getpid()))?;
     // Without these it could not keep its promise.
     children()?;
-    let Some(program) = arguments.next() else {
+    let mut program = arguments.peekable();
+    if program.peek().is_none() {
         return writeln!(control()?, "{}", Word::Ready);
-    };
-    // Before anything else is opened: the descriptor for reports gets a small number, and some shells know only
-    // those of one digit.
+    }
     let files = receive_files(io::stdin())?;
-    let mut command = Command::new(program);
-    command.args(arguments);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(watch(control()?, command, files))
+    runtime.block_on(watch(control()?, program, files))
 }
 
 /// The socket to the server.
@@ -59,13 +54,19 @@ fn control() -> io::Result<UnixStream> {
 }
 
 /// From the program's start until nothing is left of it.
-async fn watch(control: UnixStream, command: Command, files: [OwnedFd; FILES]) -> io::Result<()> {
+async fn watch(
+    control: UnixStream,
+    program: impl Iterator<Item = OsString>,
+    files: [OwnedFd; FILES],
+) -> io::Result<()> {
     let mut deaths = signal(SignalKind::child())?;
     let _deaf = ignore_signals()?;
     control.set_nonblocking(true)?;
     let mut heard = tokio::net::UnixStream::from_std(control.try_clone()?)?;
-    let program = start(command, files)?;
-    say(&control, &Word::Started(program.as_raw_nonzero().get()));
+    let launcher = Launcher::start(program)?;
+    let program = launcher.id();
+    say(&control, &Word::Starts(program.as_raw_nonzero().get()));
+    launcher.launch(files)?;
     let mut byte = [0];
     loop {
         tokio::select! {
@@ -100,15 +101,6 @@ fn ignore_signals() -> io::Result<Vec<unix::Signal>> {
         SignalKind::user_defined2(),
     ];
     kinds.into_iter().map(signal).collect()
-}
-
-/// Starts the program in a process group of its own, of which it is the leader.
-fn start(mut command: Command, files: [OwnedFd; FILES]) -> io::Result<Pid> {
-    let [reports, stdin, stdout, stderr] = files;
-    fcntl_setfd(&reports, FdFlags::empty())?;
-    command.stdin(stdin).stdout(stdout).stderr(stderr);
-    command.env(REPORT_FD, reports.as_raw_fd().to_string()).process_group(0);
-    Ok(Pid::from_child(&command.spawn()?))
 }
 
 /// How the program ended, if it has; it is not waited for yet, and so keeps its number and its group's.
@@ -175,5 +167,6 @@ fn children() -> io::Result<Vec<Pid>> {
 
 /// Nobody may be there to hear it any more.
 fn say(mut control: &UnixStream, word: &Word) {
-    let _ = writeln!(control, "{word}");
+    // In one piece: a guard that is killed has said a whole word or none.
+    let _ = control.write_all(format!("{word}\n").as_bytes());
 }

@@ -11,10 +11,8 @@ use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::process::{Child, Command};
 use tokio::task::{JoinError, JoinHandle};
 
-use super::control::{End, GUARD, STOP, Word, send_files};
+use super::control::{End, GUARD, STOP, THIS_PROGRAM, Word, send_files};
 
-/// This very program, even when its file has been replaced since it was started.
-const THIS_PROGRAM: &str = "/proc/self/exe";
 /// Bytes of a guard's words that are read.
 const WORDS_BYTES_MAX: u64 = 4_096;
 
@@ -97,7 +95,7 @@ impl Guarded {
         let mut group = None;
         for word in said.lines().filter_map(|line| line.parse().ok()) {
             match word {
-                Word::Started(leader) => group = Pid::from_raw(leader),
+                Word::Starts(leader) => group = Pid::from_raw(leader),
                 Word::NotStarted(why) => return Ended::NotStarted(why),
                 Word::Ended(end) => return Ended::Program(end),
                 Word::Ready => {}
