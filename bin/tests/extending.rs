@@ -79,8 +79,7 @@ fn bash() -> Command {
 /// This workspace's way of building, so that crates of others come out the same.
 fn cargo_config() -> String {
     let metadata = MetadataCommand::new().no_deps().exec().expect("cargo metadata reads this workspace");
-    let manifest = fs::read_to_string(checkout().join("Cargo.toml")).expect("Cargo.toml");
-    let manifest: toml::Table = manifest.parse().expect("TOML");
+    let manifest = table("Cargo.toml");
     let mut dev = manifest["profile"]["dev"].as_table().expect("a profile").clone();
     let packages = dev["package"].as_table_mut().expect("profiles of packages");
     for package in metadata.packages {
@@ -89,7 +88,14 @@ fn cargo_config() -> String {
         packages.insert(package.name.to_string(), quick.into());
     }
     let profile = toml::Table::from_iter([("dev".to_owned(), toml::Value::from(dev))]);
-    toml::Table::from_iter([("profile".to_owned(), toml::Value::from(profile))]).to_string()
+    // Another variable would have SQLite compiled anew, here and by whoever builds in the checkout next.
+    let env = table(".cargo/config.toml")["env"].clone();
+    toml::Table::from_iter([("env".to_owned(), env), ("profile".to_owned(), profile.into())]).to_string()
+}
+
+/// A file of this checkout.
+fn table(file: &str) -> toml::Table {
+    fs::read_to_string(checkout().join(file)).expect(file).parse().expect("TOML")
 }
 
 #[test]
