@@ -56,13 +56,13 @@ impl FrontParts<'_> {
         let config = wiring::api(settings, connections_max(settings), tracer.clone());
         let (access, token_file) = wiring::access(self.token_file);
         let app = App::new(config, access, phases.clone(), drain.clone(), registry.clone())?;
-        let (tls, tls_files) = wiring::tls(self.tls_files);
+        let (tls, tls_files) = wiring::tls(self.tls_files, registry)?;
         let (listener, admin) = listen_to_all(settings, self.sockets, tls.is_some()).await?;
         let connections = Connections::serve(listener, Arc::clone(&app), tls);
         let admin = admin.map(|listener| Connections::serve_admin(listener, Arc::clone(&app)));
 
         let watched = token_file.into_iter().chain(tls_files).collect();
-        let reloader = Reloader::new(self.reload, watched, self.supervisor.clone());
+        let reloader = Reloader::new(self.reload, watched, registry, self.supervisor.clone())?;
         background.spawn_essential("reload", drain, reloader.run(phases.clone()));
         let telemetry = telemetry.begin(Arc::clone(&app)).map_err(TelemetryError::from)?;
         Ok((Front { app, connections, admin, telemetry }, tracer))

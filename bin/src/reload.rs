@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus::{IntGaugeVec, Opts, Registry};
 use sha2::{Digest, Sha256};
 use steadfast_lifecycle::{Phase, Phases};
 use tokio::sync::Notify;
@@ -42,17 +43,21 @@ pub(crate) struct ReloadTrigger(Arc<Notify>);
 pub(crate) struct Reloader {
     trigger: ReloadTrigger,
     watched: Vec<Reloadable>,
+    /// `steadfast_files_in_force`.
+    in_force: IntGaugeVec,
     supervisor: Supervisor,
 }
 
 /// Files that are used together, and how new contents come into force.
 pub(crate) struct Reloadable {
-    /// What the log calls them.
+    /// What the log and the metrics call them.
     name: &'static str,
     paths: Vec<PathBuf>,
     apply: Apply,
     /// What was last read and applied, or found wrong.
     known: Seen,
+    /// Whether that was applied.
+    is_in_force: bool,
     /// What the last look found, if it was something else.
     candidate: Option<Seen>,
 }
@@ -129,7 +134,7 @@ impl Reloadable {
         in_force: Seen,
         apply: impl FnMut(&Contents) -> Result<(), Failed> + Send + 'static,
     ) -> Self {
-        Self { name, paths, apply: Box::new(apply), known: in_force, candidate: None }
+        Self { name, paths, apply: Box::new(apply), known: in_force, is_in_force: true, candidate: None }
     }
 
     /// Reads the files, and applies what is new, or, if that is asked for, whatever there is.
@@ -180,6 +185,7 @@ impl Reloadable {
         self.known = seen;
         self.candidate = None;
         let applied = read.map_err(Failed::from).and_then(|contents| (self.apply)(&contents));
+        self.is_in_force = applied.is_ok();
         match applied {
             Ok(()) => tracing::info!(files = self.name, "read again, and in force"),
             Err(error) => {
@@ -190,12 +196,23 @@ impl Reloadable {
 }
 
 impl Reloader {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         trigger: ReloadTrigger,
         watched: Vec<Reloadable>,
+        registry: &Registry,
         supervisor: Supervisor,
-    ) -> Self {
-        Self { trigger, watched, supervisor }
+    ) -> Result<Self, prometheus::Error> {
+        let help =
+            "1 while what the files hold is in force, 0 while it is wrong and what was there before is.";
+        let in_force = IntGaugeVec::new(Opts::new("steadfast_files_in_force", help), &["files"])?;
+        registry.register(Box::new(in_force.clone()))?;
+        let reloader = Self { trigger, watched, in_force, supervisor };
+        reloader.watched.iter().for_each(|files| reloader.show(files));
+        Ok(reloader)
+    }
+
+    fn show(&self, files: &Reloadable) {
+        self.in_force.with_label_values(&[files.name]).set(files.is_in_force.into());
     }
 
     /// Reads again what is asked for or has changed, until the server has stopped.
@@ -224,6 +241,7 @@ impl Reloader {
             for files in &mut self.watched {
                 files.look(is_asked).await;
             }
+            self.watched.iter().for_each(|files| self.show(files));
             // A stop that has begun meanwhile was told of, and nothing takes that back.
             if is_told && phases.current() == Phase::Ready {
                 self.supervisor.reload_ended();
@@ -336,8 +354,11 @@ mod tests {
     #[tokio::test]
     async fn it_goes_on_until_the_server_has_stopped() {
         let (sender, phases) = phases();
-        let mut reloader =
-            pin!(Reloader::new(ReloadTrigger::default(), Vec::new(), Supervisor::default()).run(phases));
+        let mut reloader = pin!(
+            Reloader::new(ReloadTrigger::default(), Vec::new(), &Registry::new(), Supervisor::default())
+                .unwrap()
+                .run(phases)
+        );
         sender.advance(Phase::Handback);
         tokio::select! {
             biased;

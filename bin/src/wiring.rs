@@ -1,7 +1,9 @@
 //! From the settings to each component's own configuration.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use prometheus::{Gauge, Registry};
 use steadfast_api::{Access, Config as ApiConfig, Tls};
 use steadfast_domain::{BootId, QueueName};
 use steadfast_handlers::HttpConfig;
@@ -77,11 +79,35 @@ pub(crate) fn access(token_file: Option<TokenFile>) -> (Access, Option<Reloadabl
 }
 
 /// TLS, and how new files change it.
-pub(crate) fn tls(files: Option<TlsFiles>) -> (Option<Arc<Tls>>, Option<Reloadable>) {
-    let Some(TlsFiles { paths, in_force, tls }) = files else { return (None, None) };
+pub(crate) fn tls(
+    files: Option<TlsFiles>,
+    registry: &Registry,
+) -> Result<(Option<Arc<Tls>>, Option<Reloadable>), prometheus::Error> {
+    let Some(TlsFiles { paths, in_force, tls }) = files else { return Ok((None, None)) };
+    let expiry = Gauge::new(
+        "steadfast_tls_certificate_expiry_timestamp_seconds",
+        "When the certificate that new connections are shown ends, or one that leads to its authority.",
+    )?;
+    registry.register(Box::new(expiry.clone()))?;
+    show_expiry(&tls, &expiry);
     let (changed, files) = (Arc::clone(&tls), paths.all());
-    let apply = move |contents: &Contents| Ok(paths.apply(contents, &changed)?);
-    (Some(tls), Some(Reloadable::new("TLS", files, in_force, apply)))
+    let apply = move |contents: &Contents| {
+        paths.apply(contents, &changed)?;
+        show_expiry(&changed, &expiry);
+        Ok(())
+    };
+    Ok((Some(tls), Some(Reloadable::new("tls", files, in_force, apply))))
+}
+
+/// The certificate's end, and a word if that has been.
+fn show_expiry(tls: &Tls, shown: &Gauge) {
+    let end = tls.expires_at();
+    let seconds =
+        end.and_then(|end| end.duration_since(UNIX_EPOCH).ok()).map_or(f64::NAN, |end| end.as_secs_f64());
+    shown.set(seconds);
+    if end.is_some_and(|end| end <= SystemTime::now()) {
+        tracing::warn!("the certificate has expired: clients will refuse it");
+    }
 }
 
 /// A server that only this machine reaches may deliver to this machine.

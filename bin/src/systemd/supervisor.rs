@@ -111,6 +111,8 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+    use prometheus::Registry;
+
     use crate::reload::{Contents, ReloadTrigger, Reloadable, Reloader};
 
     const WATCHDOG: Duration = Duration::from_millis(20);
@@ -183,7 +185,8 @@ mod tests {
             Ok(())
         });
         trigger.ask();
-        Reloader::new(trigger, vec![watched], told.supervisor.clone()).run(phases).await;
+        let reloader = Reloader::new(trigger, vec![watched], &Registry::new(), told.supervisor.clone());
+        reloader.unwrap().run(phases).await;
         assert_eq!(told.next().await, "RELOADING=1");
         assert!(told.next().await.starts_with("STOPPING=1"));
         assert!(told.next().await.starts_with("STATUS=Stopping"));

@@ -140,7 +140,7 @@ async fn clients_cannot_make_labels() {
 }
 
 /// `promtool check metrics` has nothing to say.
-fn assert_lints_clean(scrape: &Scrape) {
+pub(crate) fn assert_lints_clean(scrape: &Scrape) {
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())

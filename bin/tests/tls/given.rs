@@ -23,6 +23,16 @@ pub(crate) async fn given(more: impl FnOnce(Given) -> Given) -> Secured {
     let dir = tempfile::tempdir().expect("a directory");
     let authority = Authority::new(dir.path(), "authority");
     let files = authority.issue(dir.path(), "server", THIS_MACHINE);
+    serve(dir, authority, files, more).await
+}
+
+/// Starts one with this certificate.
+pub(crate) async fn serve(
+    dir: TempDir,
+    authority: Authority,
+    files: Issued,
+    more: impl FnOnce(Given) -> Given,
+) -> Secured {
     let given = given_server(PROGRAM)
         .flag("--tls-cert", &files.certificate)
         .flag("--tls-key", &files.key)

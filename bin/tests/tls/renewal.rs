@@ -1,10 +1,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use parking_lot::Mutex;
 use serde_json::Value;
-use steadfast_testkit::certificates::{Issued, THIS_MACHINE, read};
+use steadfast_testkit::certificates::{Authority, EXPIRED, Issued, THIS_MACHINE, read};
 use steadfast_testkit::eventually;
 use steadfast_testkit::harness::{Signal, given_server};
 use steadfast_testkit::history::all_jobs;
@@ -13,10 +14,11 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::given::{PROGRAM, Secured, given};
+use super::given::{PROGRAM, Secured, given, serve};
 
 const CLIENTS: usize = 4;
 const IN_FORCE: &str = "read again, and in force";
+const HAS_EXPIRED: &str = "the certificate has expired: clients will refuse it";
 const WRONG: &str = "read again, but wrong: what was in force stays so";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,12 +46,14 @@ async fn a_certificate_is_renewed_under_load_without_a_failed_request() {
     })
     .await;
     assert_eq!(shown(&server).await, read(&new.certificate).to_vec());
+    until_figured(&server, "steadfast_files_in_force{files=\"tls\"}", |in_force| in_force == 0.0).await;
 
     let newest = server.authority.issue(server.dir.path(), "newest", THIS_MACHINE);
     put(&server, &newest);
     server.process.signal(Signal::HUP);
     until_in_force(&server, 2).await;
     assert_eq!(shown(&server).await, read(&newest.certificate).to_vec());
+    until_figured(&server, "steadfast_files_in_force{files=\"tls\"}", |in_force| in_force == 1.0).await;
 
     stop.send_replace(true);
     while let Some(client) = clients.join_next().await {
@@ -59,6 +63,29 @@ async fn a_certificate_is_renewed_under_load_without_a_failed_request() {
     let again = given_server(PROGRAM).start_in(server.dir).await;
     let stored = all_jobs(&again.client()).await.iter().map(|job| job.id.to_string()).collect();
     assert_eq!(*accepted.lock(), stored);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_certificate_is_told_of_until_another_is_there() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (certificate, key) = (dir.path().join("server.crt"), dir.path().join("server.key"));
+    for file in [&certificate, &key] {
+        fs::write(file, EXPIRED).expect("a file can be written");
+    }
+    let authority = Authority::new(dir.path(), "authority");
+    let server = serve(dir, authority, Issued { certificate, key }, |given| given).await;
+    assert_eq!(server.process.stderr().events(HAS_EXPIRED).len(), 1);
+
+    let client = server.authority.client(None, &[]);
+    assert!(RawConnection::open_tls(server.address, &client).await.is_err(), "nobody takes it");
+    let new = server.authority.issue(server.dir.path(), "new", THIS_MACHINE);
+    put(&server, &new);
+    until_in_force(&server, 1).await;
+    let (day, now) = (24.0 * 3600.0, UNIX_EPOCH.elapsed().expect("after 1970").as_secs_f64());
+    let expiry = "steadfast_tls_certificate_expiry_timestamp_seconds";
+    until_figured(&server, expiry, |at| (now + day..=now + 2.0 * day).contains(&at)).await;
+    until_figured(&server, "steadfast_tls_handshakes_refused_total", |refused| refused == 1.0).await;
+    assert_eq!(server.process.stderr().events(HAS_EXPIRED).len(), 1, "the new one has not expired");
 }
 
 /// Submits until it is stopped, on a connection that it keeps, or each time on another.
@@ -99,6 +126,16 @@ fn put(server: &Secured, new: &Issued) {
         let beside = to.with_extension("beside");
         fs::copy(from, &beside).and_then(|_| fs::rename(&beside, to)).expect("a file can be put in place");
     }
+}
+
+/// Waits until a metric has such a value.
+async fn until_figured(server: &Secured, series: &str, is_it: impl Fn(f64) -> bool) {
+    eventually(series, || async {
+        let text = String::from_utf8(server.get("/metrics").await.body).ok()?;
+        let figure = text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
+        figure.is_some_and(&is_it).then_some(())
+    })
+    .await;
 }
 
 /// Waits until new files have come into force so many times.

@@ -5,7 +5,7 @@ use axum::response::IntoResponse;
 use http::header::CONTENT_TYPE;
 use http::{Method, StatusCode};
 use prometheus::proto::MetricFamily;
-use prometheus::{IntCounterVec, IntGauge, Opts, Registry, TEXT_FORMAT, TextEncoder};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry, TEXT_FORMAT, TextEncoder};
 use steadfast_queue::metrics::OTHER;
 use steadfast_queue::store::QueueStatus;
 use tokio::time::timeout;
@@ -24,6 +24,8 @@ pub(crate) struct HttpMetrics {
     pub(crate) ready: IntGauge,
     /// Open connections; kept by whoever accepts them.
     pub(crate) connections: IntGauge,
+    /// Connections that came to nothing under TLS; kept by whoever greets them.
+    pub(crate) handshakes_refused: IntCounter,
 }
 
 /// One request in flight, until it is dropped.
@@ -45,11 +47,16 @@ impl HttpMetrics {
                 "1 while /readyz says that the server is ready, else 0.",
             )?,
             connections: IntGauge::new("steadfast_http_connections", "Open connections.")?,
+            handshakes_refused: IntCounter::new(
+                "steadfast_tls_handshakes_refused_total",
+                "Connections that brought no TLS, or none that could be agreed on.",
+            )?,
         };
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
         registry.register(Box::new(metrics.ready.clone()))?;
         registry.register(Box::new(metrics.connections.clone()))?;
+        registry.register(Box::new(metrics.handshakes_refused.clone()))?;
         Ok(metrics)
     }
 

@@ -14,6 +14,8 @@ use tokio_rustls::TlsConnector;
 
 /// The names of this machine to itself.
 pub const THIS_MACHINE: &str = "DNS:localhost,IP:127.0.0.1";
+/// A certificate that ended with the year 2001, and its key, in PEM: the `openssl` of many machines makes none.
+pub const EXPIRED: &str = include_str!("certificates/expired.pem");
 
 /// Who signs certificates. All have one name: only their keys tell them apart.
 #[derive(Debug, Clone)]

@@ -44,7 +44,13 @@ pub(super) async fn greet(shared: &Shared, tls: &Tls, stream: TcpStream, peer: &
     loop {
         tokio::select! {
             biased;
-            greeted = &mut greeting => return greeted.unwrap_or(Greeted::Gone),
+            greeted = &mut greeting => {
+                let greeted = greeted.unwrap_or(Greeted::Gone);
+                if matches!(greeted, Greeted::Refused(_)) {
+                    shared.app.metrics.handshakes_refused.inc();
+                }
+                return greeted;
+            }
             _ = stage.changed() => match *stage.borrow_and_update() {
                 Stage::Serving | Stage::GoingAway => {}
                 Stage::Closing => closing_at = Some(Instant::now() + CLOSING_GRACE),

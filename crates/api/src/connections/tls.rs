@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::RwLock;
 use rustls::crypto::{CryptoProvider, ring};
@@ -9,6 +10,8 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
+use x509_cert::certificate::{CertificateInner, Raw};
+use x509_cert::der::Decode;
 
 /// What the server speaks under TLS, liked best first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -17,7 +20,13 @@ const ENCRYPTED: &[u8] = b"ENCRYPTED";
 
 /// TLS as connections begin it from now on: 1.2 and 1.3, HTTP/2 and HTTP/1.1.
 #[derive(Debug)]
-pub struct Tls(RwLock<Arc<ServerConfig>>);
+pub struct Tls(RwLock<InForce>);
+
+#[derive(Debug)]
+struct InForce {
+    config: Arc<ServerConfig>,
+    expires_at: Option<SystemTime>,
+}
 
 /// What TLS is made of: the contents of files, in PEM.
 #[derive(Clone, Copy)]
@@ -57,7 +66,7 @@ impl Tls {
     /// # Errors
     /// When a part is not what it has to be.
     pub fn new(pem: TlsPem<'_>) -> Result<Self, TlsError> {
-        Ok(Self(RwLock::new(config(pem)?)))
+        Ok(Self(RwLock::new(InForce::of(pem)?)))
     }
 
     /// Connections that begin from now on use this; those that are open go on as they are.
@@ -65,14 +74,20 @@ impl Tls {
     /// # Errors
     /// When a part is not what it has to be: then nothing has changed.
     pub fn replace(&self, pem: TlsPem<'_>) -> Result<(), TlsError> {
-        let config = config(pem)?;
-        *self.0.write() = config;
+        let in_force = InForce::of(pem)?;
+        *self.0.write() = in_force;
         Ok(())
+    }
+
+    /// When the first of the certificates that new connections are shown ends: the server's, and those that lead to an
+    /// authority. `None` when one of them does not say so in a way that is understood here; clients may still take it.
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        self.0.read().expires_at
     }
 
     /// What one connection begins with.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(Arc::clone(&self.0.read()))
+        TlsAcceptor::from(Arc::clone(&self.0.read().config))
     }
 }
 
@@ -92,8 +107,22 @@ impl fmt::Display for TlsPart {
     }
 }
 
-fn config(pem: TlsPem<'_>) -> Result<Arc<ServerConfig>, TlsError> {
-    let chain = certificates(TlsPart::Certificate, pem.certificate)?;
+impl InForce {
+    fn of(pem: TlsPem<'_>) -> Result<Self, TlsError> {
+        let chain = certificates(TlsPart::Certificate, pem.certificate)?;
+        let ends: Option<Vec<SystemTime>> = chain.iter().map(end_of).collect();
+        let expires_at = ends.and_then(|ends| ends.into_iter().min());
+        Ok(Self { config: config(chain, pem)?, expires_at })
+    }
+}
+
+/// When a certificate ends. It is read for this alone: who connects judges the rest.
+fn end_of(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
+    let certificate = CertificateInner::<Raw>::from_der(certificate).ok()?;
+    Some(UNIX_EPOCH + certificate.tbs_certificate.validity.not_after.to_unix_duration())
+}
+
+fn config(chain: Vec<CertificateDer<'static>>, pem: TlsPem<'_>) -> Result<Arc<ServerConfig>, TlsError> {
     let key = private_key(pem.key)?;
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))

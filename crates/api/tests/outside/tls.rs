@@ -1,10 +1,10 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use steadfast_api::{Tls, TlsPart, TlsPem};
-use steadfast_testkit::certificates::{Authority, Issued, THIS_MACHINE};
+use steadfast_testkit::certificates::{Authority, EXPIRED, Issued, THIS_MACHINE};
 use steadfast_testkit::eventually;
 use steadfast_testkit::raw::{NoAnswer, RawConnection};
 use tempfile::TempDir;
@@ -222,6 +222,18 @@ fn what_makes_no_tls_is_named_with_the_reason() {
         let numbers = format!("{:?}", secret.as_bytes()).trim_matches(['[', ']']).to_owned();
         assert!(!error.reason.contains(secret) && !error.reason.contains(&numbers), "{error}");
     }
+}
+
+#[test]
+fn tls_expires_with_the_first_of_its_certificates() {
+    let Secured { dir, authority, .. } = Secured::new();
+    let mut pem = Pem::of(&authority.issue(dir.path(), "leaf", THIS_MACHINE));
+    let tls = Tls::new(pem.parts()).unwrap();
+    assert!(tls.expires_at().unwrap() > SystemTime::now());
+    pem.certificate.extend_from_slice(EXPIRED.as_bytes());
+    tls.replace(pem.parts()).unwrap();
+    let year_2002 = UNIX_EPOCH + Duration::from_secs(1_009_843_200);
+    assert_eq!(tls.expires_at(), Some(year_2002));
 }
 
 /// Whether the worker says so or only closes, and whether the server hears of it first or of the job.
