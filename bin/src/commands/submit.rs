@@ -150,7 +150,7 @@ async fn submit(
     key: Option<IdempotencyToken>,
 ) -> Result<Submitted, Failure> {
     let key = key.map_or_else(new_key, Ok)?;
-    let options = SubmitOptions { key: Some(key.clone()), wait: None };
+    let options = SubmitOptions { key: Some(key.clone()), ..SubmitOptions::default() };
     let doubt = Cell::new(false);
     let submitted = session.call(Repeat::Safe, || async {
         let tried = session.client.submit(job, &options).await;

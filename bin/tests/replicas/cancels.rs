@@ -188,7 +188,7 @@ fn told(answer: Result<JobDocument, Error>) -> Told {
 /// Submits under the race's key, again while another submit under it is in flight.
 async fn submit(client: &Client, job: &SubmitRequest, number: usize, wait: Option<Duration>) -> Submitted {
     let key = IdempotencyToken::new(&format!("race-{number}")).expect("a valid key");
-    let options = SubmitOptions { key: Some(key), wait };
+    let options = SubmitOptions { key: Some(key), wait, ..SubmitOptions::default() };
     eventually("the key is taken", async || match client.submit(job, &options).await {
         Ok(submitted) => Some(submitted),
         Err(error) => {

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use steadfast_client::worker::{Attempt, Failure, Finish, Stop, WorkError, WorkReport, Worker, WorkerConfig};
 use steadfast_client::{Client, SubmitOptions};
-use steadfast_domain::{JobId, JobState, RawJson};
+use steadfast_domain::{JobId, JobState, RawJson, TraceParent};
 use steadfast_testkit::eventually;
 use steadfast_testkit::ports::free_port;
 use steadfast_testkit::proxy::{Cut, Proxy};
@@ -74,6 +74,26 @@ async fn a_cancel_reaches_the_attempt_with_a_heartbeat() {
     assert!(answered.cancel_requested || answered.state == JobState::Cancelled, "{answered:?}");
     until_state(&client, job, JobState::Cancelled).await;
     assert_eq!(worker.stop().await.expect("it was asked to").released, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_goes_from_the_submit_to_the_attempt() {
+    let server = given_server_without_workers().start().await;
+    let client = server.client();
+    let (told, mut traces) = mpsc::channel(2);
+    let worker = Running::start(&client, config(1), move |attempt: Attempt| {
+        told.try_send(attempt.trace_parent().cloned()).expect("the test waits");
+        async { Ok(Finish::Completed(None)) }
+    });
+    let trace_parent = TraceParent::from_ids(7, 8);
+    for trace_parent in [Some(trace_parent.clone()), None] {
+        let options = SubmitOptions { trace_parent, ..SubmitOptions::default() };
+        client.submit(&request(json!({}), 1), &options).await.expect("room");
+    }
+    let told = traces.recv().await.flatten().expect("it is part of a trace");
+    assert_eq!(told.trace_id(), trace_parent.trace_id());
+    assert_eq!(traces.recv().await, Some(None), "its client named none");
+    worker.stop().await.expect("it was asked to");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use steadfast_domain::{IdempotencyToken, JobId, QueueName, Version};
+use steadfast_domain::{IdempotencyToken, JobId, QueueName, TraceParent, Version};
 use steadfast_wire::{
     BatchAnswer, BatchRequest, Drain, Health, JobDocument, JobPage, QueueDocument, QueueList, Ready,
     SubmitRequest,
@@ -17,6 +17,7 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// A stream is opened again after so long, if it has not ended before.
 const STREAM_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -35,6 +36,8 @@ pub struct SubmitOptions {
     pub key: Option<IdempotencyToken>,
     /// Holds the answer until the job has ended, at most this long; whole seconds, at most 30.
     pub wait: Option<Duration>,
+    /// Makes the job part of this trace, which goes on to whatever works on it.
+    pub trace_parent: Option<TraceParent>,
 }
 
 /// An accepted job.
@@ -74,6 +77,9 @@ impl Client {
         }
         if let Some(wait) = options.wait {
             request = request.header(PREFER, format!("wait={}", wait.as_secs()));
+        }
+        if let Some(trace) = &options.trace_parent {
+            request = request.header(TRACEPARENT, trace.as_str());
         }
         let response = self.send(request).await?;
         let replayed = response.headers().contains_key(IDEMPOTENCY_REPLAYED);

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
-use steadfast_domain::{Invalid, RawJson, limits};
+use steadfast_domain::{Invalid, RawJson, TraceParent, limits};
 use steadfast_wire::JobDocument;
 use tokio::time::Instant;
 
@@ -91,6 +91,12 @@ impl Attempt {
     pub fn payload<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         let text = self.job().payload.as_ref().map_or("null", RawJson::as_str);
         serde_json::from_str(text).map_err(|error| Failure::permanent("invalid_payload", error.to_string()))
+    }
+
+    /// The trace that the job is part of, as whoever the attempt calls should be told by `traceparent`; `None` when there
+    /// is none.
+    pub fn trace_parent(&self) -> Option<&TraceParent> {
+        self.lease.trace_parent.as_ref()
     }
 
     /// When this attempt's time is up.

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use steadfast_domain::RawJson;
+use steadfast_domain::{RawJson, TraceParent};
 use steadfast_wire::JobDocument;
 use steadfast_wire::lease::{LeaseDocument, LeaseId};
 use tokio::sync::{oneshot, watch};
@@ -19,6 +19,7 @@ pub(super) struct Held(Mutex<BTreeMap<LeaseId, Arc<Lease>>>);
 pub(super) struct Lease {
     pub(super) id: LeaseId,
     pub(super) job: JobDocument,
+    pub(super) trace_parent: Option<TraceParent>,
     /// When the attempt's time is up.
     pub(super) deadline: Instant,
     pub(super) reports: Mutex<Reports>,
@@ -68,11 +69,12 @@ impl Lease {
     /// A lease whose answer has just come. It may be as old as the call, which may have waited for it: it is taken to
     /// be new, but its first heartbeat is due as if it were as old.
     pub(super) fn new(document: LeaseDocument, asked: Instant, lease: Duration) -> Self {
-        let LeaseDocument { lease: id, timeout_ms, job, .. } = document;
+        let LeaseDocument { lease: id, timeout_ms, traceparent, job, .. } = document;
         let now = Instant::now();
         Self {
             id,
             job,
+            trace_parent: traceparent.and_then(|trace| TraceParent::new(&trace).ok()),
             deadline: now + Duration::from_millis(timeout_ms),
             reports: Mutex::default(),
             validity: watch::Sender::new(Validity { asked, until: now + lease }),
