@@ -1,9 +1,10 @@
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use clap::Args;
 use serde_json::{Map, Value, json};
 use steadfast_api::{Grant, Scope};
+use steadfast_domain::Timestamp;
 use steadfast_lifecycle::KILL_MARGIN;
 
 use super::failure::Failure;
@@ -57,6 +58,7 @@ fn document(loaded: &Loaded) -> Value {
         "queues": queues.collect::<Map<_, _>>(),
         "exec": programs.collect::<Map<_, _>>(),
         "tokens": tokens.collect::<Map<_, _>>(),
+        "certificate_expires_at": certificate_end(loaded).map(|end| end.to_string()),
         "telemetry": Map::from_iter(
             loaded.telemetry.shown().map(|(signal, to)| (signal.to_owned(), to.map_or(Value::Null, Value::from))),
         ),
@@ -79,7 +81,13 @@ fn tenant(grant: &Grant) -> Option<&str> {
     Some(grant.tenant.as_str()).filter(|tenant| !tenant.is_empty())
 }
 
-/// The effective settings, the queues, the programs, the tokens, the collectors and the shutdown budget, for people.
+/// When the server's certificate, or one that leads to its authority, ends.
+fn certificate_end(loaded: &Loaded) -> Option<Timestamp> {
+    let since_1970 = loaded.tls_files.as_ref()?.tls.expires_at()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(Timestamp::from_unix_ms(0).plus(since_1970))
+}
+
+/// The effective settings, the queues, the programs, the tokens, the certificate, the collectors and the shutdown budget, for people.
 struct Report<'a>(&'a Loaded);
 
 impl fmt::Display for Report<'_> {
@@ -105,6 +113,9 @@ impl fmt::Display for Report<'_> {
             let scopes: Vec<&str> = grant.scopes.iter().map(Scope::as_str).collect();
             writeln!(f, "\ntoken {}\n{:<28} {}", grant.name, "scopes", scopes.join(", "))?;
             writeln!(f, "{:<28} {}", "tenant", tenant(grant).unwrap_or("unset"))?;
+        }
+        if let Some(end) = certificate_end(loaded) {
+            writeln!(f, "\n{:<28} {end}", "certificate expires at")?;
         }
         for (signal, to) in loaded.telemetry.shown() {
             if let Some(to) = to {

@@ -5,7 +5,9 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use serde_json::{Value, json};
 use steadfast::settings::SETTINGS;
+use steadfast_testkit::certificates::EXPIRED;
 use tempfile::TempDir;
 
 /// The program, run with nothing of this process's environment.
@@ -154,6 +156,23 @@ fn an_address_that_others_reach_needs_tokens_or_the_word_insecure() {
     steadfast("check").file("listen = \"0.0.0.0:0\"").refuses_naming(&["listen in steadfast.toml", BOTH[0]]);
     for address in ["127.0.0.1:0", "127.0.0.7:0", "[::1]:0", "[::ffff:127.0.0.1]:0"] {
         steadfast("check").flag("--listen", address).flag("--admin-listen", address).prints();
+    }
+}
+
+#[test]
+fn a_check_shows_when_the_certificate_ends() {
+    let files = |run: Run| {
+        fs::write(run.dir.path().join("both.pem"), EXPIRED).unwrap();
+        run.flag("--tls-cert", "both.pem").flag("--tls-key", "both.pem")
+    };
+    let printed = files(steadfast("check")).prints();
+    assert_eq!(line(&printed, "certificate"), ["expires", "at", "2002-01-01T00:00:00.000Z"]);
+    for (run, end) in
+        [(files(steadfast("check")), json!("2002-01-01T00:00:00.000Z")), (steadfast("check"), json!(null))]
+    {
+        let output = run.flag("--output", "json").output();
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(document["certificate_expires_at"], end);
     }
 }
 
