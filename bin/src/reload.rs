@@ -323,6 +323,22 @@ mod tests {
         assert_eq!(given.taken(), [1, 2]);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn what_is_asked_for_while_it_is_written_is_taken_when_it_is_whole() {
+        let mut given = given("1");
+        given.write("2");
+        let path = given.dir.path().join("number");
+        // Between the two readings.
+        let writing = async {
+            sleep(ASKED_AGAIN_AFTER / 2).await;
+            fs::write(path, "23").unwrap();
+        };
+        tokio::join!(given.reloadable.look(true), writing);
+        assert!(given.taken().is_empty(), "it was still being written");
+        given.looks(1).await;
+        assert_eq!(given.taken(), [23]);
+    }
+
     #[tokio::test]
     async fn a_wrong_content_and_a_missing_file_are_tried_once_and_end_with_the_next_good_one() {
         let mut given = given("1");

@@ -97,6 +97,23 @@ async fn a_server_that_does_not_start_ends_process_1_with_its_code() {
     assert!(exit.stderr.text().contains("--capacity"), "{}", exit.output());
 }
 
+/// The server waits for its settings, before it listens to signals.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_before_the_server_listens_to_signals_ends_both() {
+    let dir = TempDir::new().expect("a directory");
+    let settings = dir.path().join("settings.toml");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &settings, rustix::fs::Mode::RWXU).expect("a pipe can be made");
+    let mut process = given_container().flag("--config", &settings).launch(dir.path());
+    let unshare = i32::try_from(process.id()).ok().and_then(Pid::from_raw).expect("a number");
+    let process_1 = eventually("process 1 has started the server", async || {
+        let process_1 = children(unshare).first()?.pid;
+        (!children(process_1).is_empty()).then_some(process_1)
+    })
+    .await;
+    kill_process(process_1, Signal::TERM).expect("it runs");
+    process.exit_within(PATIENCE).await.expect("it ends").expect_code(128 + 15);
+}
+
 /// A second SIGINT would hand the job back.
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_reaches_the_server_once() {
