@@ -2,16 +2,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use opentelemetry::trace::SpanKind;
-use opentelemetry::{Context, KeyValue, Value};
+use opentelemetry::Context;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 use parking_lot::Mutex;
 use prometheus::IntCounter;
 use tokio::sync::Notify;
-
-/// Where a request's span has the status of its answer.
-const STATUS: &str = "http.response.status_code";
 
 /// Spans that have ended and are not exported yet: at most so many. Another one is dropped and counted.
 #[derive(Debug)]
@@ -73,10 +69,7 @@ impl SpanProcessor for Processor {
     fn on_start(&self, _span: &mut Span, _context: &Context) {}
 
     fn on_end(&self, span: SpanData) {
-        // Whoever has no token could fill the queue.
-        if !is_of_a_stranger(&span) {
-            self.0.push(span);
-        }
+        self.0.push(span);
     }
 
     /// Flushing is the exporting thread's.
@@ -87,13 +80,6 @@ impl SpanProcessor for Processor {
     fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
         Ok(())
     }
-}
-
-/// Whether it is a request that was answered 401. A delivery may have been answered so, too, and tells of a job.
-fn is_of_a_stranger(span: &SpanData) -> bool {
-    let answered_so =
-        |attribute: &KeyValue| attribute.key.as_str() == STATUS && attribute.value == Value::I64(401);
-    span.span_kind == SpanKind::Server && span.attributes.iter().any(answered_so)
 }
 
 #[cfg(test)]
@@ -126,21 +112,5 @@ mod tests {
         end(&["h", "i", "j"]);
         assert_eq!(names().len(), 3, "nobody has waited for them");
         timeout(Duration::ZERO, queue.full()).await.unwrap_err();
-    }
-
-    #[test]
-    fn strangers_take_no_room() {
-        let queue = Arc::new(SpanQueue::new(5, 3, IntCounter::new("dropped", "dropped").unwrap()));
-        let provider =
-            SdkTracerProvider::builder().with_span_processor(Processor(Arc::clone(&queue))).build();
-        let tracer = provider.tracer("test");
-        for (kind, status) in [(SpanKind::Server, 401), (SpanKind::Server, 403), (SpanKind::Client, 401)] {
-            let span =
-                tracer.span_builder("any").with_kind(kind).with_attributes([KeyValue::new(STATUS, status)]);
-            drop(span.start(&tracer));
-        }
-        let left = queue.take().into_iter().map(|span| (span.span_kind, span.attributes[0].value.clone()));
-        let left: Vec<_> = left.collect();
-        assert_eq!(left, [(SpanKind::Server, Value::I64(403)), (SpanKind::Client, Value::I64(401))]);
     }
 }

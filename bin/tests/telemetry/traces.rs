@@ -94,6 +94,39 @@ async fn one_trace_goes_from_the_client_through_a_retried_delivery_to_the_endpoi
     assert!(collector.figure("steadfast_shutdown_step_seconds", &[("step", "stopped")]).is_some());
 }
 
+/// Whoever reaches the port could else fill the queue of spans.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_leave_no_spans() {
+    let (collector, dir) = (Collector::start().await, TempDir::new().expect("a directory"));
+    let tokens = dir.path().join("tokens.toml");
+    let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    let entry = format!("[[token]]\nname = \"abc\"\nscopes = [\"read\"]\nsha256 = \"{hash}\"\n");
+    fs::write(&tokens, entry).expect("a file can be written");
+    let given = given_exporting_server(&collector).flag("--token-file", &tokens);
+    let mut server = given.start().await;
+    for (request, status) in [
+        ("GET /v1/queues", 401),
+        ("GET /v1/queues HTTP/1.1\r\nAuthorization: Bearer wrong", 401),
+        ("GET /nowhere", 404),
+        ("GET /problems/queue_full", 200),
+        ("DELETE /v1/queues", 405),
+        ("POST /v1/jobs HTTP/1.1\r\nOrigin: http://elsewhere", 403),
+        ("GET /v1/jobs HTTP/1.1\r\nAuthorization: Bearer abc", 200),
+        ("POST /v1/jobs HTTP/1.1\r\nAuthorization: Bearer abc", 403),
+    ] {
+        let head =
+            if request.contains("HTTP/1.1") { request.to_owned() } else { format!("{request} HTTP/1.1") };
+        let mut connection = RawConnection::open(server.address()).await.expect("the server accepts");
+        let request = format!("{head}\r\nHost: test\r\nContent-Length: 0\r\n\r\n");
+        connection.send(request.as_bytes()).await.expect("the server reads");
+        assert_eq!(connection.answer().await.expect("the server answers").status, status, "{request}");
+    }
+    server.stop().await.expect_code(0);
+    let mut names: Vec<String> = collector.spans().into_iter().map(|span| span.name).collect();
+    names.sort();
+    assert_eq!(names, ["GET /v1/jobs", "POST /v1/jobs"]);
+}
+
 /// A job of `queue` that a worker takes and fails, after it was cancelled if `is_cancelled`. Returns the `traceparent`
 /// that the worker got.
 async fn fail_under_a_lease(server: &Server, queue: &str, is_cancelled: bool) -> String {

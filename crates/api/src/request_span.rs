@@ -7,21 +7,22 @@ use http::{Method, StatusCode, Version};
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{SpanBuilder, SpanKind};
 use steadfast_domain::TraceParent;
-use steadfast_queue::spans::{Span, Tracer};
+use steadfast_queue::spans::Span;
+
+use crate::app::App;
 
 /// What only looks at the server, again and again, would fill the traces.
 const NOT_TRACED: [&str; 4] = ["/livez", "/healthz", "/readyz", "/metrics"];
 /// A longer path is the client's invention and not worth its room.
 const PATH_BYTES_MAX: usize = 256;
 
-/// Begins the span of `request`, which `route` answers, inside of the client's.
-pub(crate) fn begin(
-    tracer: &Tracer,
-    request: &Request,
-    route: Option<&str>,
-    given: Option<&TraceParent>,
-) -> Span {
-    if !tracer.is_on() || route.is_some_and(|route| NOT_TRACED.contains(&route)) {
+/// Begins the span of `request`, which `route` answers, inside of the client's. A stranger's is none: else whoever can
+/// reach the port could fill the queue of those that wait to be exported.
+pub(crate) fn begin(app: &App, request: &Request, route: Option<&str>, given: Option<&TraceParent>) -> Span {
+    let tracer = &app.config.tracer;
+    let is_traced =
+        || !route.is_some_and(|route| NOT_TRACED.contains(&route)) && !app.access.is_strange(request);
+    if !tracer.is_on() || !is_traced() {
         return Span::default();
     }
     tracer.begin(given, || describe(request, route))

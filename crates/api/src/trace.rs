@@ -16,7 +16,7 @@ use http::header::CONNECTION;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use steadfast_domain::TraceParent;
 use steadfast_lifecycle::Phase;
-use steadfast_queue::spans::{Span, Tracer};
+use steadfast_queue::spans::Span;
 use steadfast_wire::ErrorCode;
 use tokio::time::Instant;
 use tower::{Layer, Service};
@@ -117,7 +117,7 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let seen = Seen::of(&request, &self.app.config.tracer);
+        let seen = Seen::of(&request, &self.app);
         request.extensions_mut().insert(seen.trace.clone());
         Box::pin(observe(Arc::clone(&self.app), seen, self.inner.call(request)))
     }
@@ -214,10 +214,10 @@ fn whole_ms(time: Duration) -> u64 {
 }
 
 impl Seen {
-    fn of(request: &Request, tracer: &Tracer) -> Self {
+    fn of(request: &Request, app: &App) -> Self {
         let given = given(request.headers());
         let route = request.extensions().get::<MatchedPath>();
-        let span = request_span::begin(tracer, request, route.map(MatchedPath::as_str), given.as_ref());
+        let span = request_span::begin(app, request, route.map(MatchedPath::as_str), given.as_ref());
         Self {
             method: request.method().clone(),
             version: request.version(),

@@ -110,6 +110,19 @@ impl Needs {
     }
 }
 
+impl Access {
+    /// Whether a request brings no token that is known, where one is needed.
+    pub(crate) fn is_strange(&self, request: &Request) -> bool {
+        let tokens = self.in_force();
+        let Some(tokens) = tokens.as_ref() else { return false };
+        let is_known = || match Presented::by(request.headers()) {
+            Presented::Token(token) => tokens.known(token).is_some(),
+            Presented::Nothing | Presented::Malformed => false,
+        };
+        !request.extensions().get::<Peer>().is_some_and(Peer::is_admin) && !is_known()
+    }
+}
+
 /// Whose the keys of a request are.
 pub(crate) fn tenant_of(extensions: &Extensions) -> Tenant {
     extensions.get::<Arc<Known>>().map(|known| known.grant.tenant.clone()).unwrap_or_default()
