@@ -35,6 +35,8 @@ const RESERVED_PATIENCE: Duration = Duration::from_secs(1);
 const RESERVED_HURRY: Duration = Duration::from_millis(20);
 /// The same under TLS: until the server answers its first words, a client can send no request.
 const RESERVED_HURRY_TLS: Duration = Duration::from_millis(200);
+/// How often a connection is looked at again whose first bytes have come in time, and are not read yet.
+const FIRST_BYTES_LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How long an answer may be left unread while answers are short of memory; also how often is looked.
 const STALL_HURRY: Duration = Duration::from_secs(5);
 /// An answer of HTTP/1.1 that is known to be shorter goes into the socket's own buffer, and is not watched.
@@ -285,7 +287,11 @@ impl<'a> Keeper<'a> {
             return self.close_when_quiet();
         }
         if self.waits_for_first() && self.opened_at.elapsed() >= patience_for_first(self.shared, self.peer) {
-            return Step::Stop;
+            // If its first bytes wait in the kernel, the runtime is late to hear of them, not the client to send them.
+            return match self.socket.has_first_bytes_unread() {
+                true => Step::GoOn(Instant::now() + FIRST_BYTES_LOOK_EVERY),
+                false => Step::Stop,
+            };
         }
         if self.stalls() {
             return Step::Reset;

@@ -71,6 +71,12 @@ impl SocketWatch {
         self.0.lock().stream.as_ref().is_some_and(Stream::has_unread_bytes)
     }
 
+    /// The same of a client of which nothing was read yet.
+    pub(super) fn has_first_bytes_unread(&self) -> bool {
+        let watched = self.0.lock();
+        watched.preface_seen == Some(0) && watched.stream.as_ref().is_some_and(Stream::has_unread_bytes)
+    }
+
     /// Whether nothing more is sent.
     pub(super) fn is_over(&self) -> bool {
         self.0.lock().is_over

@@ -1,3 +1,4 @@
+use std::io::Write;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -5,8 +6,9 @@ use http::Request;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use steadfast_testkit::eventually;
+use steadfast_testkit::raw::RawConnection;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use crate::harness::{Outside, given_outside, problem, request};
 
@@ -50,6 +52,36 @@ async fn silent_and_half_sent_heads_are_closed_in_time() {
     assert_eq!(idle.answer().await.unwrap().status, 200);
     assert_eq!(idle.until_eof().await.unwrap(), b"");
     outside.metric_is("steadfast_http_connections", "1").await;
+}
+
+/// The server is late, not the client: its request came in time, and other events keep the runtime from hearing of it
+/// until the time is over.
+#[test]
+fn a_request_that_came_in_time_is_answered_however_late_the_server_hears_of_it() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().max_io_events_per_tick(1).build().unwrap();
+    runtime.block_on(async {
+        let outside = given_outside().config(|config| config.header_timeout = SHORT).start().await;
+        // Nothing here waits, so nothing but `advance` moves the clock.
+        tokio::time::pause();
+        let mut client = std::net::TcpStream::connect(outside.address).unwrap();
+        while outside.connections.open_count() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let pairs: Vec<_> = (0..20).map(|_| UnixStream::pair().unwrap()).collect();
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        for (ours, _) in &pairs {
+            ours.try_write(b"an event").unwrap();
+        }
+        client.write_all(&request("GET", "/livez", &[], b"")).unwrap();
+        tokio::time::advance(2 * SHORT).await;
+        tokio::time::resume();
+        client.set_nonblocking(true).unwrap();
+        let mut client = RawConnection::from(TcpStream::from_std(client).unwrap());
+        assert_eq!(client.answer().await.unwrap().status, 200);
+    });
 }
 
 #[tokio::test]
