@@ -192,7 +192,8 @@ async fn what_is_stuck_is_cut_at_the_deadline() {
     let (closed, _kept) = closing(outside, began + Duration::from_millis(400));
     let report = closed.await.unwrap();
     assert!(report.cut >= 2, "{report:?}");
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    // Less than any of their own timeouts.
+    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
 }
 
 /// An HTTP/2 client, and its connection's end.

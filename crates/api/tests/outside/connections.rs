@@ -2,6 +2,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use axum::body::Body;
+use futures_util::future::join_all;
 use http::Request;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -10,10 +11,12 @@ use steadfast_testkit::raw::RawConnection;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
-use crate::harness::{Outside, given_outside, problem, request};
+use crate::harness::{Outside, Standstill, given_outside, problem, request};
 
-/// Short enough for a test, long enough for a request to get through on a busy machine.
+/// For who does nothing in it.
 const SHORT: Duration = Duration::from_millis(300);
+/// Short enough for a test, long enough for a request or an answer to get through on a busy machine.
+const ENOUGH: Duration = Duration::from_secs(3);
 
 /// A client that takes in a few kilobytes and then reads no more.
 async fn never_reads(outside: &Outside, request: &[u8]) -> TcpStream {
@@ -39,18 +42,21 @@ async fn with_a_large_job(stall_timeout: Duration) -> (Outside, String) {
 
 #[tokio::test]
 async fn silent_and_half_sent_heads_are_closed_in_time() {
-    let outside = given_outside().config(|config| config.header_timeout = SHORT).start().await;
-    for sent in ["", "G", "PRI * HT", "PRI * HTTP/2.0\r\n\r\nSM\r", "GET /healthz HTTP/1.1\r\nHost: t\r\nX-"]
-    {
+    let outside = given_outside().config(|config| config.header_timeout = ENOUGH).start().await;
+    let heads = ["", "G", "PRI * HT", "PRI * HTTP/2.0\r\n\r\nSM\r", "GET /healthz HTTP/1.1\r\nHost: t\r\nX-"];
+    let silent = heads.map(async |sent| {
         let mut connection = outside.connect().await;
         connection.send(sent.as_bytes()).await.unwrap();
         assert_eq!(connection.until_eof().await.unwrap(), b"", "{sent}");
-    }
+    });
     // An idle connection after its answer, too.
-    let mut idle = outside.connect().await;
-    idle.get("/healthz").await.unwrap();
-    assert_eq!(idle.answer().await.unwrap().status, 200);
-    assert_eq!(idle.until_eof().await.unwrap(), b"");
+    let idle = async {
+        let mut idle = outside.connect().await;
+        idle.get("/healthz").await.unwrap();
+        assert_eq!(idle.answer().await.unwrap().status, 200);
+        assert_eq!(idle.until_eof().await.unwrap(), b"");
+    };
+    tokio::join!(join_all(silent), idle);
     outside.metric_is("steadfast_http_connections", "1").await;
 }
 
@@ -69,6 +75,7 @@ fn a_request_that_came_in_time_is_answered_however_late_the_server_hears_of_it()
             tokio::task::yield_now().await;
         }
         let pairs: Vec<_> = (0..20).map(|_| UnixStream::pair().unwrap()).collect();
+        // All are heard of as they are now.
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
@@ -134,6 +141,8 @@ async fn a_client_that_still_sends_after_its_answer_is_not_reset() {
         "POST /v1/jobs HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: 20000000\r\n";
     client.send(format!("{head}\r\n").as_bytes()).await.unwrap();
     problem(&client.answer().await.unwrap(), "payload_too_large");
+    // Only for who is silent for long it goes.
+    let _standstill = Standstill::begin();
     // The server has said that nothing more comes, and goes on listening for a while.
     assert_eq!(client.until_eof().await.unwrap(), b"");
     for _ in 0..10 {
@@ -170,8 +179,8 @@ async fn a_client_that_never_reads_is_cut_while_the_server_is_ready() {
 
 #[tokio::test]
 async fn an_http2_client_that_opens_no_window_is_cut_while_the_server_is_ready() {
-    let outside = given_outside().config(|config| config.stall_timeout = SHORT).start().await;
-    for window in [0, 1] {
+    let outside = given_outside().config(|config| config.stall_timeout = ENOUGH).start().await;
+    let without_windows = [0, 1].map(async |window| {
         let io = TokioIo::new(TcpStream::connect(outside.address).await.unwrap());
         let mut client = http2::Builder::new(TokioExecutor::new());
         client.initial_stream_window_size(window);
@@ -182,7 +191,8 @@ async fn an_http2_client_that_opens_no_window_is_cut_while_the_server_is_ready()
         assert!(never_read.headers().contains_key("content-length"));
         connection.await.unwrap().expect_err("the end came in order");
         drop(never_read);
-    }
+    });
+    join_all(without_windows).await;
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,8 +19,8 @@ use steadfast_queue::store::{
     ClaimRequest, Claimed, End, JobStore, Owner, QueueSpec, Settlement, Speaker, StoreLimits, Want,
 };
 use steadfast_queue::{Admission, EventHub, LeaseDesk, MemoryStore};
-use steadfast_testkit::eventually;
 use steadfast_testkit::raw::{RawAnswer, RawConnection};
+use steadfast_testkit::{PATIENCE, eventually};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -279,6 +280,29 @@ impl Outside {
             text.lines().any(|found| found == line).then_some(())
         })
         .await;
+    }
+}
+
+/// The clock stands still while this lives: no time runs out for whoever has a slow machine.
+pub(crate) struct Standstill {
+    _ends: SyncSender<()>,
+}
+
+impl Standstill {
+    /// On a runtime of one thread.
+    pub(crate) fn begin() -> Self {
+        let (ends, ended) = sync_channel::<()>(0);
+        tokio::time::pause();
+        // While a blocking task runs, a clock that is paused does not go on by itself. A test that hangs is not to
+        // hang for ever.
+        tokio::task::spawn_blocking(move || _ = ended.recv_timeout(PATIENCE));
+        Self { _ends: ends }
+    }
+}
+
+impl Drop for Standstill {
+    fn drop(&mut self) {
+        tokio::time::resume();
     }
 }
 
