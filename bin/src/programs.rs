@@ -7,7 +7,8 @@ use crate::settings::ProgramSettings;
 /// Files that the server has open for each program that runs: four pipes, the guard's socket and its process.
 const FILES_PER_PROGRAM: usize = 6;
 
-/// Makes this process a guard of a program, if it was started as one, and does not return then; nothing otherwise.
+/// Makes this process a guard of a program, or what becomes the program, if it was started as one, and does not return
+/// then; nothing otherwise.
 ///
 /// A guard is the executable of the server, started again. So the `main` of a program that runs a [`Server`](crate::Server)
 /// begins with this, before it reads or opens anything; [`main`](crate::main()) does so by itself. A server with

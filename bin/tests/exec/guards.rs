@@ -1,5 +1,10 @@
 //! The guards themselves.
 
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+
 use serde_json::json;
 use steadfast_domain::JobState;
 use steadfast_testkit::eventually;
@@ -7,7 +12,7 @@ use steadfast_testkit::harness::{Given, Signal, given_server};
 use tempfile::TempDir;
 
 use crate::processes::Marked;
-use crate::{PATIENCE, Programs, acting, job, run, submit};
+use crate::{PATIENCE, Programs, acting, ended, job, run, submit};
 
 /// Not a test: a server whose `main` does not begin as it should, when this program is started as one.
 #[test]
@@ -68,24 +73,61 @@ async fn a_program_ends_with_its_guard_even_when_the_server_can_do_nothing() {
     server.stop().await.expect_code(0);
 }
 
-/// A guard that is killed just after its program has begun must have told whom to kill by then.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_begins_after_its_guard_has_told_its_group() {
+async fn a_guard_that_is_killed_after_its_attempt_was_cut_off_takes_the_group_with_it_too() {
+    let programs = Programs::new().script("group", "", "sleep $MARK &\ntold started\nsleep $MARK");
+    let mut server = programs.given().flag("--cancel-timeout", "1s").start().await;
+    let client = server.client();
+    let id = submit(&client, &job("group", json!({}))).await;
+    programs.until_told("started").await;
+    // It does nothing that it is told.
+    guard(&programs).signal(Signal::STOP);
+    client.cancel(id).await.expect("it is there");
+    assert_eq!(ended(&client, id).await.state, JobState::Cancelled, "nobody waits for the guard any more");
+    guard(&programs).signal(Signal::KILL);
+    eventually("the group is gone", async || programs.mark.processes().is_empty().then_some(())).await;
+    server.stop().await.expect_code(0);
+}
+
+/// Whatever is killed just after a program has begun: somebody knows what to kill, and the program ends with its guard.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_begins_when_its_group_is_known_and_its_end_is_sure() {
     let programs = Programs::new().script("traced", "", "echo 1");
     let trace = programs.dir.path().join("trace");
-    let traced = ["strace", "-D", "-qq", "-f", "-e", "trace=execve,write,sendto", "-s", "256", "-o"];
+    let calls = "trace=execve,prctl,sendmsg,sendto,write";
+    let traced = ["strace", "-D", "-qq", "-f", "-e", calls, "-s", "256", "-o"];
     let under = traced.map(Into::into).into_iter().chain([trace.clone().into_os_string()]);
     let mut server = programs.given().under(under).start().await;
     assert_eq!(run(&server, &job("traced", json!({}))).await.state, JobState::Completed);
     server.stop().await.expect_code(0);
 
-    let seen = eventually("both calls are written down", async || {
-        let calls = std::fs::read_to_string(&trace).ok()?;
-        let line_of = |call: &str| calls.lines().position(|line| line.contains(call));
-        Some((line_of("\"starts ")?, line_of("execve(\"/bin/sh\"")?, calls))
-    });
-    let (told, begun, calls) = seen.await;
-    assert!(told < begun, "{calls}");
+    let begun = "execve(\"/bin/sh\"";
+    let calls = eventually("it is written down", async || {
+        std::fs::read_to_string(&trace).ok().filter(|calls| calls.contains(begun))
+    })
+    .await;
+    let (before, _) = calls.split_once(begun).expect("it has begun");
+    let before: Vec<&str> = before.lines().collect();
+    let last = |call: &str| before.iter().rposition(|line| line.contains(call)).expect(call);
+    // What the program cannot begin without is handed over by the last message.
+    let handed_over = last("sendmsg(");
+    assert!(last("\"starts ") < handed_over, "{calls}");
+    assert!(last("prctl(PR_SET_PDEATHSIG, SIGKILL)") < handed_over, "{calls}");
+}
+
+#[test]
+fn a_launcher_that_gets_no_descriptors_says_so() {
+    let (mut guard, theirs) = UnixStream::pair().expect("a pair");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_steadfast"));
+    let launcher = command.args(["exec-launcher", "/bin/true"]).stdin(OwnedFd::from(theirs)).spawn();
+    // It holds their end, too.
+    drop(command);
+    guard.write_all(b".").expect("it listens");
+    guard.set_read_timeout(Some(PATIENCE)).expect("it can be set");
+    let mut said = String::new();
+    guard.read_to_string(&mut said).expect("text");
+    assert_eq!(said, ".no descriptors were sent");
+    launcher.expect("it starts").wait().expect("it ends");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,13 +26,18 @@ mod reports;
 mod request;
 
 use std::env;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
-use self::control::{GUARD, LAUNCHER};
 pub(crate) use self::kind::Exec;
 pub use self::probe::{NoGuard, probe_guard};
 
 /// The variable that names the descriptor which a program writes its reports to.
 const REPORT_FD: &str = "STEADFAST_REPORT_FD";
+/// The first argument of a process that is to be a guard.
+const GUARD: &str = "exec-guard";
+/// The first argument of a process that is to be a launcher.
+const LAUNCHER: &str = "exec-launcher";
 
 /// Makes this process a guard of a program, or its launcher, if it was started as one, and does not return then. The
 /// `main` of every program that runs a server with `[exec.*]` settings begins with this: both are the same executable
@@ -51,4 +56,13 @@ pub fn guard_if_asked() {
 /// Whether this process was started as a guard, or as the launcher of one.
 pub fn is_asked_to_guard() -> bool {
     env::args_os().nth(1).is_some_and(|first| first == GUARD || first == LAUNCHER)
+}
+
+/// This very program once more, under the same name, even when its file has been replaced since it was started.
+fn this_program() -> Command {
+    let mut program = Command::new("/proc/self/exe");
+    if let Some(name) = env::args_os().next() {
+        program.arg0(name);
+    }
+    program
 }

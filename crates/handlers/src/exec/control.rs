@@ -14,13 +14,6 @@ use rustix::net::{
     SendFlags, recvmsg, sendmsg,
 };
 
-/// This very program, even when its file has been replaced since it was started.
-pub(super) const THIS_PROGRAM: &str = "/proc/self/exe";
-/// The first argument of a process that is to be a guard.
-pub(super) const GUARD: &str = "exec-guard";
-/// The first argument of a process that is to be a launcher.
-pub(super) const LAUNCHER: &str = "exec-launcher";
-
 /// Asks the guard to send SIGTERM to the program's group.
 pub(super) const STOP: u8 = b't';
 
@@ -37,8 +30,10 @@ pub(super) enum Word {
     Starts(i32),
     /// It did not begin, and why.
     NotStarted(String),
-    /// The program has ended.
+    /// The program has ended, and what was left of its process group was killed.
     Ended(End),
+    /// The program's process group was killed.
+    Killed,
 }
 
 /// How a program ended.
@@ -58,6 +53,7 @@ impl fmt::Display for Word {
             Self::NotStarted(why) => write!(f, "not-started {}", why.replace('\n', " ")),
             Self::Ended(End::Code(code)) => write!(f, "code {code}"),
             Self::Ended(End::Signal(signal)) => write!(f, "signal {signal}"),
+            Self::Killed => f.write_str("killed"),
         }
     }
 }
@@ -73,6 +69,7 @@ impl FromStr for Word {
         let number = |text: &str| text.parse().map_err(|_| Unheard);
         match line.split_once(' ') {
             None if line == "ready" => Ok(Self::Ready),
+            None if line == "killed" => Ok(Self::Killed),
             Some(("starts", group)) => number(group).map(Self::Starts),
             Some(("not-started", why)) => Ok(Self::NotStarted(why.to_owned())),
             Some(("code", code)) => number(code).map(|code| Self::Ended(End::Code(code))),
@@ -125,6 +122,7 @@ mod tests {
             Word::NotStarted("No such file or directory (os error 2)".to_owned()),
             Word::Ended(End::Code(255)),
             Word::Ended(End::Signal(9)),
+            Word::Killed,
         ] {
             assert_eq!(word.to_string().parse(), Ok(word));
         }

@@ -68,24 +68,26 @@ async fn watch(
     say(&control, &Word::Starts(program.as_raw_nonzero().get()));
     launcher.launch(files)?;
     let mut byte = [0];
-    loop {
+    let last_word = loop {
         tokio::select! {
             biased;
             _ = deaths.recv() => {
                 if let Some(end) = end_of(program) {
-                    say(&control, &Word::Ended(end));
-                    break;
+                    break Word::Ended(end);
                 }
                 reap_others(program);
             }
             read = heard.read(&mut byte) => match read {
                 Ok(1) if byte[0] == STOP => stop(program),
                 // The server has nothing more to say, or is gone.
-                _ => break,
+                _ => break Word::Killed,
             }
         }
-    }
-    clear(program, &mut deaths).await;
+    };
+    // Its leader was not waited for: the number is still the group's.
+    let _ = kill_process_group(program, Signal::KILL);
+    say(&control, &last_word);
+    clear(&mut deaths).await;
     Ok(())
 }
 
@@ -130,8 +132,7 @@ fn stop(group: Pid) {
 }
 
 /// Kills what is left until there is nothing, however long that takes: no error is a reason to leave it alone.
-async fn clear(group: Pid, deaths: &mut unix::Signal) {
-    let _ = kill_process_group(group, Signal::KILL);
+async fn clear(deaths: &mut unix::Signal) {
     while !reap_all() {
         for child in children().unwrap_or_default() {
             let _ = kill_process(child, Signal::KILL);

@@ -4,23 +4,26 @@ use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use steadfast_queue::JobContext;
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::process::{Child, Command};
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::JoinHandle;
 
-use super::control::{End, GUARD, STOP, THIS_PROGRAM, Word, send_files};
+use super::control::{End, STOP, Word, send_files};
+use super::{GUARD, this_program};
 
 /// Bytes of a guard's words that are read.
 const WORDS_BYTES_MAX: u64 = 4_096;
 
 /// A program at work under its guard. Dropped, it is killed, with everything that came of it.
 pub(super) struct Guarded {
-    /// Closing it tells the guard to kill; so does the end of this process, however it ends.
-    control: UnixStream,
-    guard: JoinHandle<io::Result<ExitStatus>>,
+    /// When this process has nothing more to say on it the guard kills; so it does at the end of this process, however
+    /// that comes.
+    control: Arc<UnixStream>,
+    ended: JoinHandle<Ended>,
 }
 
 /// This process's ends of the program's pipes.
@@ -59,16 +62,22 @@ impl Guarded {
             guard.args(command);
             configure(guard);
         })?;
-        let guard = context.spawn_outliving(async move { child.wait().await });
-        // From here on an error drops `control`, by which the guard ends.
-        send_files(&control, &files)?;
-        Ok((Self { control, guard }, pipes))
+        let control = Arc::new(control);
+        let words = Arc::clone(&control);
+        let ended = context.spawn_outliving(async move {
+            let waited = child.wait().await;
+            end_under(waited, &words)
+        });
+        let guarded = Self { control, ended };
+        // From here on an error drops it, by which the guard ends.
+        send_files(&guarded.control, &files)?;
+        Ok((guarded, pipes))
     }
 
     /// Asks the program to end.
     pub(super) fn stop(&self) {
         // Fails when there is nobody left to ask, which shows in `ended`.
-        let _ = (&self.control).write_all(&[STOP]);
+        let _ = (&*self.control).write_all(&[STOP]);
     }
 
     /// Kills the program and everything that came of it.
@@ -79,46 +88,48 @@ impl Guarded {
 
     /// Waits until nothing is left of the program. May be dropped and called again until it has answered once.
     pub(super) async fn ended(&mut self) -> Ended {
-        let waited = (&mut self.guard).await;
-        let ended = self.last_word(&waited);
-        if ended == Ended::GuardLost {
-            tracing::error!(?waited, "the guard of a program ended before it");
-        }
-        ended
+        // It does not panic, and goes on to its end.
+        (&mut self.ended).await.unwrap_or(Ended::GuardLost)
     }
+}
 
-    fn last_word(&self, waited: &Result<io::Result<ExitStatus>, JoinError>) -> Ended {
-        let mut said = Vec::new();
-        // What was read before an error counts: there may be no end while another holds the guard's descriptors.
-        let _ = (&self.control).take(WORDS_BYTES_MAX).read_to_end(&mut said);
-        let said = String::from_utf8_lossy(&said);
-        let mut group = None;
-        for word in said.lines().filter_map(|line| line.parse().ok()) {
-            match word {
-                Word::Starts(leader) => group = Pid::from_raw(leader),
-                Word::NotStarted(why) => return Ended::NotStarted(why),
-                Word::Ended(end) => return Ended::Program(end),
-                Word::Ready => {}
-            }
-        }
-        if matches!(waited, Ok(Ok(status)) if status.success()) {
-            return Ended::Killed;
-        }
-        if let Some(group) = group {
-            // Nobody has waited for the group's leader but the system, and only just: its number is not used
-            // again so soon.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-        Ended::GuardLost
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        self.kill();
     }
+}
+
+/// What has become of a program whose guard was waited for. Without a guard its process group is killed here.
+fn end_under(waited: io::Result<ExitStatus>, words: &UnixStream) -> Ended {
+    let mut said = Vec::new();
+    // What was read before an error counts: there may be no end while another holds the guard's descriptors.
+    let _ = words.take(WORDS_BYTES_MAX).read_to_end(&mut said);
+    let said = String::from_utf8_lossy(&said);
+    let mut group = None;
+    for word in said.lines().filter_map(|line| line.parse().ok()) {
+        match word {
+            Word::Starts(leader) => group = Pid::from_raw(leader),
+            Word::NotStarted(why) => return Ended::NotStarted(why),
+            Word::Ended(end) => return Ended::Program(end),
+            Word::Killed => group = None,
+            Word::Ready => {}
+        }
+    }
+    if waited.as_ref().is_ok_and(ExitStatus::success) {
+        return Ended::Killed;
+    }
+    tracing::error!(?waited, "the guard of a program ended before it");
+    if let Some(group) = group {
+        // The guard waits for the group's leader only after its last word. So nobody has but the system, and only
+        // just: its number is not used again so soon.
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    Ended::GuardLost
 }
 
 /// Starts a guard, in a process group of its own: what ends this one, as Ctrl-C does, is not for it.
 pub(super) fn spawn_guard(control: UnixStream, configure: impl FnOnce(&mut Command)) -> io::Result<Child> {
-    let mut guard = Command::new(THIS_PROGRAM);
-    if let Some(name) = std::env::args_os().next() {
-        guard.arg0(name);
-    }
+    let mut guard = Command::from(this_program());
     guard.arg(GUARD).env_clear().process_group(0);
     configure(&mut guard);
     guard.stdin(OwnedFd::from(control)).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
