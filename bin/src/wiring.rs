@@ -86,7 +86,7 @@ pub(crate) fn tls(
     let Some(TlsFiles { paths, in_force, tls }) = files else { return Ok((None, None)) };
     let expiry = Gauge::new(
         "steadfast_tls_certificate_expiry_timestamp_seconds",
-        "When the certificate that new connections are shown ends, or one that leads to its authority.",
+        "When the certificate that new connections are shown ends; NaN where it does not say so.",
     )?;
     registry.register(Box::new(expiry.clone()))?;
     show_expiry(&tls, &expiry);

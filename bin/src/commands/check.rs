@@ -81,7 +81,7 @@ fn tenant(grant: &Grant) -> Option<&str> {
     Some(grant.tenant.as_str()).filter(|tenant| !tenant.is_empty())
 }
 
-/// When the server's certificate, or one that leads to its authority, ends.
+/// When the server's certificate ends.
 fn certificate_end(loaded: &Loaded) -> Option<Timestamp> {
     let since_1970 = loaded.tls_files.as_ref()?.tls.expires_at()?.duration_since(UNIX_EPOCH).ok()?;
     Some(Timestamp::from_unix_ms(0).plus(since_1970))

@@ -9,13 +9,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use steadfast_domain::JobState;
 use steadfast_lifecycle::Phase;
-use steadfast_testkit::certificates::{Authority, THIS_MACHINE};
-use steadfast_testkit::eventually;
-use steadfast_testkit::harness::given_server;
 use steadfast_wire::ErrorCode;
 
-use crate::exposition::{Draining, PROGRAM, assert_lints_clean, series};
-use crate::scrape::Scrape;
+use crate::exposition::{Draining, series, with_certificate};
 
 const RULES: &str = "deploy/prometheus/alerts.yml";
 const DASHBOARD: &str = "deploy/grafana/steadfast.json";
@@ -101,29 +97,6 @@ async fn alerts_and_dashboard_name_what_a_server_shows() {
             assert!(labels.contains(grouped), "nothing in it has {grouped}: {query}");
         }
     }
-}
-
-/// What only a server shows that has a certificate.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_told_of_a_certificate_is_clean_and_documented() {
-    let scrape = with_certificate().await;
-    assert_lints_clean(&scrape);
-    let document = read("docs/OPERATIONS.md");
-    for name in labels_of(series(&scrape)).keys() {
-        assert!(document.contains(&format!("`{name}")), "{name}");
-    }
-}
-
-async fn with_certificate() -> Scrape {
-    let dir = tempfile::tempdir().expect("a directory");
-    let issued = Authority::new(dir.path(), "authority").issue(dir.path(), "server", THIS_MACHINE);
-    let given = given_server(PROGRAM).flag("--tls-cert", &issued.certificate).flag("--tls-key", &issued.key);
-    let server = given.flag("--admin-listen", "127.0.0.1:0").launch(dir.path());
-    let admin = eventually("its admin listener is open", async || {
-        server.stderr().events("admin listener open").first()?["address"].as_str()?.parse().ok()
-    })
-    .await;
-    Scrape::of(admin).await
 }
 
 #[test]

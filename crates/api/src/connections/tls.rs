@@ -79,8 +79,8 @@ impl Tls {
         Ok(())
     }
 
-    /// When the first of the certificates that new connections are shown ends: the server's, and those that lead to an
-    /// authority. `None` when one of them does not say so in a way that is understood here; clients may still take it.
+    /// When the server's certificate ends, which new connections are shown. `None` when it does not say so in a way that is
+    /// understood here; clients may still take it.
     pub fn expires_at(&self) -> Option<SystemTime> {
         self.0.read().expires_at
     }
@@ -110,8 +110,7 @@ impl fmt::Display for TlsPart {
 impl InForce {
     fn of(pem: TlsPem<'_>) -> Result<Self, TlsError> {
         let chain = certificates(TlsPart::Certificate, pem.certificate)?;
-        let ends: Option<Vec<SystemTime>> = chain.iter().map(end_of).collect();
-        let expires_at = ends.and_then(|ends| ends.into_iter().min());
+        let expires_at = chain.first().and_then(end_of);
         Ok(Self { config: config(chain, pem)?, expires_at })
     }
 }

@@ -226,13 +226,16 @@ fn what_makes_no_tls_is_named_with_the_reason() {
 }
 
 #[test]
-fn tls_expires_with_the_first_of_its_certificates() {
+fn tls_expires_with_the_servers_certificate() {
     let Secured { dir, authority, .. } = Secured::new();
     let mut pem = Pem::of(&authority.issue(dir.path(), "leaf", THIS_MACHINE));
+    // Clients may not need what follows.
+    pem.certificate.extend_from_slice(EXPIRED.as_bytes());
     let tls = Tls::new(pem.parts()).unwrap();
     assert!(tls.expires_at().unwrap() > SystemTime::now());
-    pem.certificate.extend_from_slice(EXPIRED.as_bytes());
-    tls.replace(pem.parts()).unwrap();
+    let expired = || EXPIRED.as_bytes().to_vec();
+    let expired = Pem { certificate: expired(), key: expired(), client_authorities: None };
+    tls.replace(expired.parts()).unwrap();
     let year_2002 = UNIX_EPOCH + Duration::from_secs(1_009_843_200);
     assert_eq!(tls.expires_at(), Some(year_2002));
 }
