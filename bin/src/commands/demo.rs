@@ -46,14 +46,14 @@ const CONCURRENCY: usize = 8;
 const GRACEFUL: Duration = Duration::from_millis(500);
 /// How long the server is away.
 const AWAY: Duration = Duration::from_secs(1);
-/// How long the rest of the queue may take.
+/// How long the queue may take to be full, and its rest to be worked off.
 const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct DemoArgs {
-    /// How long the flood lasts before the stop, and again after it
+    /// How long the flood lasts at least before the stop, and again after it
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "4s")]
     flood_for: Duration,
     #[command(flatten)]
@@ -97,7 +97,7 @@ async fn show(flood_for: Duration, format: Format) -> Result<(), Failure> {
         "1. A server at {address} with room for {CAPACITY} jobs, {CONCURRENCY} at once, in {dir};\n   \
          and a crowd that submits more than it can do."
     ))?;
-    stage.until(sleep(flood_for)).await?;
+    stage.until(stage.flood(flood_for)).await?;
 
     stage.tell("2. SIGTERM, while all of them go on.")?;
     let begun = Instant::now();
@@ -160,6 +160,18 @@ impl Stage<'_> {
             bar.say(self.now().await);
             sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// Lets the crowd submit for so long, and until someone was refused: on a slow machine that takes longer.
+    async fn flood(&self, least: Duration) {
+        sleep(least).await;
+        let refused = async {
+            while self.crowd.figures().refused_full == 0 {
+                sleep(LOOK_EVERY).await;
+            }
+        };
+        // Without a refusal, too, there is a stop to be seen.
+        let _ = timeout(PATIENCE, refused).await;
     }
 
     /// What the clients were told so far, and what the server has.

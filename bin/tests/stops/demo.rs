@@ -12,7 +12,7 @@ use steadfast_testkit::eventually;
 use steadfast_testkit::harness::{Process, Signal};
 
 /// Many times what it takes.
-const ENDED_WITHIN: Duration = Duration::from_secs(120);
+const ENDED_WITHIN: Duration = Duration::from_secs(300);
 
 fn demo(arguments: &[&str]) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_steadfast"));
@@ -23,7 +23,8 @@ fn demo(arguments: &[&str]) -> Process {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_floods_stops_starts_again_and_finds_every_accepted_job_ended_once() {
     let mut told = demo(&["--flood-for", "500ms", "--output", "text"]);
-    let mut judged = demo(&["--flood-for", "500ms", "--output", "json"]);
+    // However short, a flood goes on until somebody was refused.
+    let mut judged = demo(&["--flood-for", "0s", "--output", "json"]);
 
     let exit = told.exit_within(ENDED_WITHIN).await.expect("it ends");
     assert_eq!(exit.code, Some(0), "{}", exit.output());
@@ -71,8 +72,8 @@ async fn an_interruption_leaves_no_server_and_no_store_behind() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_script_shows_a_stop_under_load_and_that_nothing_is_lost() {
-    // More than run within the graceful time: some are seen to go back.
-    let mut shown = script(&["100", "--lame-duck", "300ms"], Path::new(env!("CARGO_BIN_EXE_steadfast")));
+    // Many times what a look takes, and less than the jobs that run do with the graceful time on top.
+    let mut shown = script(&["100", "--lame-duck", "3s"], Path::new(env!("CARGO_BIN_EXE_steadfast")));
     let exit = shown.exit_within(ENDED_WITHIN).await.expect("it ends");
     assert_eq!(exit.code, Some(0), "{}", exit.output());
     let story = exit.stdout.text();
