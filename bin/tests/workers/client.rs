@@ -17,10 +17,14 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::given::given_server_without_workers;
+use crate::given::{given_server_without_workers, metrics};
 
-/// The shortest lease that a server gives.
-const LEASE: Duration = Duration::from_secs(1);
+/// Nobody who lives loses it, however busy the machine is.
+const LEASE: Duration = Duration::from_secs(30);
+/// Where a test waits until one is renewed, after a third of it, or is over.
+const SHORT_LEASE: Duration = Duration::from_secs(6);
+/// A tenth of it is between the end of an attempt and that of its lease: more than a busy machine takes.
+const CUT_OFF_LEASE: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_end_of_an_attempt_is_told_to_the_server() {
@@ -63,7 +67,8 @@ async fn each_end_of_an_attempt_is_told_to_the_server() {
 async fn a_cancel_reaches_the_attempt_with_a_heartbeat() {
     let server = given_server_without_workers().start().await;
     let client = server.client();
-    let worker = Running::start(&client, config(1), async |attempt: Attempt| {
+    let short = WorkerConfig { lease: SHORT_LEASE, ..config(1) };
+    let worker = Running::start(&client, short, async |attempt: Attempt| {
         assert_eq!(attempt.stopped().await, Stop::Cancelled);
         Ok(Finish::Yield { checkpoint: None })
     });
@@ -117,7 +122,8 @@ async fn progress_is_seen_and_a_checkpoint_outlives_the_worker() {
     let server = given_server_without_workers().start().await;
     let client = server.client();
     let (stored, mut is_stored) = mpsc::channel(1);
-    let first = Running::start(&client, config(1), move |attempt: Attempt| {
+    let short = WorkerConfig { lease: SHORT_LEASE, ..config(1) };
+    let first = Running::start(&client, short, move |attempt: Attempt| {
         let stored = stored.clone();
         async move {
             attempt.progress(encode(&json!({"done": 1}))).expect("it is small");
@@ -149,7 +155,7 @@ async fn a_stop_waits_then_tells_then_cuts_and_hands_back() {
     let client = server.client();
     let go_on = Arc::new(Semaphore::new(0));
     let gate = Arc::clone(&go_on);
-    let short = Duration::from_secs(1);
+    let short = Duration::from_secs(3);
     let config = WorkerConfig { graceful_timeout: short, cancel_timeout: short, ..config(4) };
     let worker = Running::start(&client, config, move |attempt: Attempt| {
         let gate = Arc::clone(&gate);
@@ -173,6 +179,11 @@ async fn a_stop_waits_then_tells_then_cuts_and_hands_back() {
         until_state(&client, *job, JobState::Processing).await;
     }
     let mut stopping = worker.begin_to_stop();
+    eventually("it asks for no more jobs", async || {
+        let scrape = metrics(&server).await;
+        scrape.lines().any(|line| line == "steadfast_http_requests_in_flight 1").then_some(())
+    })
+    .await;
     let late = submit(&client, json!({"how": "ends"})).await;
     let early = tokio::time::timeout(Duration::from_millis(100), ended(&mut stopping)).await;
     assert!(early.is_err(), "attempts run: the stop waits");
@@ -199,7 +210,8 @@ async fn an_attempt_ends_before_its_lease_can_be_anothers() {
     let (runs, mut first_runs) = mpsc::channel(1);
     let first = {
         let gone = Arc::clone(&gone);
-        Running::start(&cut_off, config(1), move |attempt: Attempt| {
+        let config = WorkerConfig { lease: CUT_OFF_LEASE, ..config(1) };
+        Running::start(&cut_off, config, move |attempt: Attempt| {
             let (runs, at_its_end) = (runs.clone(), Noting(Arc::clone(&gone)));
             async move {
                 runs.send(()).await.expect("the test waits");
@@ -238,7 +250,7 @@ async fn an_end_does_not_wait_for_a_connection_that_fell_silent() {
     let go_on = Arc::new(Semaphore::new(0));
     let gate = Arc::clone(&go_on);
     let (runs, mut it_runs) = mpsc::channel(1);
-    let worker = Running::start(&behind, WorkerConfig { lease: 6 * LEASE, ..config(1) }, move |_| {
+    let worker = Running::start(&behind, WorkerConfig { lease: 2 * SHORT_LEASE, ..config(1) }, move |_| {
         let (runs, gate) = (runs.clone(), Arc::clone(&gate));
         async move {
             runs.send(()).await.expect("the test waits");
@@ -264,8 +276,7 @@ async fn a_server_that_is_away_is_waited_for() {
     let go_on = Arc::new(Semaphore::new(0));
     let gate = Arc::clone(&go_on);
     let (runs, mut it_runs) = mpsc::channel(2);
-    let long = Duration::from_secs(30);
-    let worker = Running::start(&client, WorkerConfig { lease: long, ..config(2) }, move |_| {
+    let worker = Running::start(&client, config(2), move |_| {
         let (runs, gate) = (runs.clone(), Arc::clone(&gate));
         async move {
             runs.send(()).await.expect("the test waits");

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use steadfast_testkit::harness::{Given, Process, Server, given_server};
+use steadfast_testkit::raw::RawConnection;
 
 /// A queue that only remote workers take from: the one that jobs go to by themselves.
 pub(crate) const PULLED: &str = "[queues.default]\nmode = \"pull\"\n";
@@ -75,6 +76,13 @@ impl GivenWorker {
 /// A server's address, as workers are told it.
 pub(crate) fn url(server: &Server) -> String {
     format!("http://{}", server.address())
+}
+
+/// What a scrape of it shows.
+pub(crate) async fn metrics(server: &Server) -> String {
+    let mut connection = RawConnection::open(server.address()).await.expect("a connection");
+    connection.get("/metrics").await.expect("sent");
+    String::from_utf8(connection.answer().await.expect("an answer").body).expect("text")
 }
 
 pub(crate) fn examples() -> PathBuf {

@@ -24,13 +24,16 @@ const WORKERS: usize = 10;
 /// Jobs at once in each.
 const PLACES: usize = 4;
 const REPLACEMENTS: usize = 3;
-const LEASE_MS: u64 = 5_000;
+/// Of workers that are to lose none of them, on a machine that may be busy.
+const LONG_LEASE_MS: u64 = 30_000;
+/// Of workers that wait until one that was lost has ended.
+const SHORT_LEASE_MS: u64 = 5_000;
 /// Many times what the whole run takes.
 const ENDED_WITHIN: Duration = Duration::from_secs(600);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_ride_through_graceful_replacements_and_no_lease_ends() {
-    let interrupted = ended_through_replacements(async |server| {
+    let interrupted = ended_through_replacements(LONG_LEASE_MS, async |server| {
         server.stop().await.expect_code(0);
         server.start_again().await;
     });
@@ -39,7 +42,7 @@ async fn workers_ride_through_graceful_replacements_and_no_lease_ends() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_ride_through_kills_which_cost_what_was_on_its_way() {
-    let interrupted = ended_through_replacements(async |server| {
+    let interrupted = ended_through_replacements(SHORT_LEASE_MS, async |server| {
         server.kill().await;
         server.start_again().await;
     })
@@ -50,7 +53,10 @@ async fn workers_ride_through_kills_which_cost_what_was_on_its_way() {
 
 /// Runs all jobs by ten workers while the server is replaced. Each completes, once; which leases ended meanwhile, and
 /// how often, is what it returns.
-async fn ended_through_replacements(replace: impl AsyncFn(&mut Server)) -> BTreeMap<JobId, u32> {
+async fn ended_through_replacements(
+    lease_ms: u64,
+    replace: impl AsyncFn(&mut Server),
+) -> BTreeMap<JobId, u32> {
     let jobs = env::var(JOBS_VARIABLE).map_or(JOBS, |jobs| jobs.parse().expect("a number of jobs"));
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let mut server = given_server_without_workers().listen(address).start().await;
@@ -61,7 +67,7 @@ async fn ended_through_replacements(replace: impl AsyncFn(&mut Server)) -> BTree
     let begun = Instant::now();
     let mut workers: Vec<Process> = (0..WORKERS)
         .map(|number| if number % 2 == 0 { Language::Python } else { Language::Node })
-        .map(|language| GivenWorker::new(language).places(PLACES).lease_ms(LEASE_MS).start(&url(&server)))
+        .map(|language| GivenWorker::new(language).places(PLACES).lease_ms(lease_ms).start(&url(&server)))
         .collect();
 
     for replacement in 1..=REPLACEMENTS {
