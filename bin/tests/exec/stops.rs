@@ -51,13 +51,18 @@ async fn a_program_that_hears_nothing_is_killed_at_the_end_of_the_grace() {
     let deaf = "trap '' TERM\nsetsid sleep $MARK &\nsleep $MARK";
     let programs = Programs::new().script("deaf", "", deaf);
     let mut server = programs.given().start().await;
+    let parent = server.process().id();
     let (client, id) = begin(&server, &programs, "deaf", 3).await;
     let asked = Instant::now();
     client.cancel(id).await.expect("it is there");
     assert_eq!(ended(&client, id).await.state, JobState::Cancelled);
     assert!(asked.elapsed() >= Duration::from_secs(5), "{:?}", asked.elapsed());
-    programs.assert_gone();
-    assert_no_children(&mut server);
+    // A handler that is cut off has a moment to end before its job does. On a busy machine killing and waiting may take
+    // longer, and the job does not wait for it.
+    eventually("nothing is left of it", async || {
+        (programs.mark.processes().is_empty() && children(parent).is_empty()).then_some(())
+    })
+    .await;
     server.stop().await.expect_code(0);
 }
 
@@ -143,9 +148,11 @@ async fn a_drain_hands_back_what_hears_nothing_once_it_is_killed() {
     let mut server = given.start().await;
     let (_, id) = begin(&server, &programs, "deaf", FAMILY_SIZE).await;
     let exit = server.stop().await.expect_code(0);
-    programs.assert_gone();
-    // Not abandoned: the server has seen its end, so that another may run it at once.
-    assert_eq!(exit.jobs_named("jobs_handed_back"), [id], "{}", exit.ledger());
+    eventually("every process is gone", async || programs.mark.processes().is_empty().then_some(())).await;
+    // Handed back if the server has seen its end, for which it waits only a moment; else abandoned, which on a busy machine
+    // may be. Which of them it is when, the pool's own tests show, on paused time.
+    let given_back = [exit.jobs_named("jobs_handed_back"), exit.jobs_named("jobs_abandoned")].concat();
+    assert_eq!(given_back, [id], "{}", exit.ledger());
 }
 
 #[tokio::test(flavor = "multi_thread")]
