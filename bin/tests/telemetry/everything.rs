@@ -7,6 +7,7 @@ use steadfast_client::{Client, SubmitOptions, Submitted};
 use steadfast_domain::{IdempotencyToken, JobId, JobState, RawJson};
 use steadfast_testkit::eventually;
 use steadfast_testkit::harness::Given;
+use steadfast_testkit::history::until_all_ended;
 use steadfast_wire::lease::{
     CompleteRequest, FailRequest, LeaseDocument, LeaseRequest, ReleaseRequest, Settle,
 };
@@ -14,8 +15,10 @@ use steadfast_wire::{BatchRequest, JobDocument, RetryRequest, SubmitRequest};
 
 /// Room for what [`everything`] submits.
 const CAPACITY: usize = 40;
-/// The shortest lease there is.
-const LEASE_MS: u64 = 1_000;
+/// A lease that no test outlasts.
+const LONG_MS: u64 = 30_000;
+/// The shortest lease there is, for one that is to end by itself.
+pub(crate) const SHORT_MS: u64 = 1_000;
 const ENDED_WITHIN: Duration = Duration::from_secs(20);
 
 /// What [`everything`] counts: series and their values, when nothing was counted before.
@@ -49,6 +52,7 @@ pub(crate) async fn everything(clients: &[&Client]) {
     expire(a).await;
     die_and_be_retried(a, b).await;
     be_interrupted(a, b).await;
+    until_all_ended(a).await;
 }
 
 /// 8 are accepted.
@@ -96,14 +100,14 @@ async fn expire(a: &Client) {
 /// One fails for good, is opened again, fails, and is completed; what ends it is told twice.
 async fn die_and_be_retried(a: &Client, b: &Client) {
     let id = submit(a, &work()).await;
-    let leased = lease(b).await;
+    let leased = lease(b, LONG_MS).await;
     for client in [a, b] {
         client.settle(leased.lease, &fail(false)).await.expect("taken, and taken again");
     }
     ended(a, id, JobState::Dead).await;
     b.retry(id).await.expect("room");
-    a.settle(lease(a).await.lease, &fail(true)).await.expect("taken");
-    let leased = lease(b).await;
+    a.settle(lease(a, LONG_MS).await.lease, &fail(true)).await.expect("taken");
+    let leased = lease(b, LONG_MS).await;
     for client in [b, a] {
         let done = Settle::Complete(CompleteRequest { result: None });
         client.settle(leased.lease, &done).await.expect("taken, and taken again");
@@ -115,8 +119,8 @@ async fn die_and_be_retried(a: &Client, b: &Client) {
 async fn be_interrupted(a: &Client, b: &Client) {
     let id = submit(b, &work()).await;
     let back = Settle::Release(ReleaseRequest::default());
-    b.settle(lease(a).await.lease, &back).await.expect("it goes back");
-    lease(a).await;
+    b.settle(lease(a, LONG_MS).await.lease, &back).await.expect("it goes back");
+    lease(a, SHORT_MS).await;
     ended(b, id, JobState::Dead).await;
 }
 
@@ -145,10 +149,10 @@ pub(crate) async fn submit(client: &Client, job: &SubmitRequest) -> JobId {
     job.id
 }
 
-/// Takes the one job that waits for a worker, for as short as can be.
-pub(crate) async fn lease(client: &Client) -> LeaseDocument {
+/// Takes the one job that waits for a worker, for so long.
+pub(crate) async fn lease(client: &Client, lease_ms: u64) -> LeaseDocument {
     let request =
-        LeaseRequest { wait_ms: Some(20_000), lease_ms: Some(LEASE_MS), ..LeaseRequest::new("tester") };
+        LeaseRequest { wait_ms: Some(20_000), lease_ms: Some(lease_ms), ..LeaseRequest::new("tester") };
     client.lease(&request).await.expect("an answer").leases.pop().expect("a job")
 }
 
