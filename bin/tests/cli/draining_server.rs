@@ -8,7 +8,8 @@ use crate::given::{ENDS_WITHIN, assert_refused, command, document, documents, id
 #[tokio::test(flavor = "multi_thread")]
 async fn a_draining_server_takes_nothing_new_and_answers_the_rest() {
     let gate = Gate::closed().await;
-    let mut server = server().store(Keep::Memory).start().await;
+    // Longer than all that is asked of it meanwhile.
+    let mut server = server().store(Keep::Memory).flag("--graceful-timeout", "10m").start().await;
     let at = server.address();
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("jobs.ndjson");
@@ -19,6 +20,8 @@ async fn a_draining_server_takes_nothing_new_and_answers_the_rest() {
     document(at, &format!("cancel {cancelled}")).await;
     gate.until_held(1).await;
     assert_eq!(text(at, "drain").await, "the server drains; it was ready");
+    let client = server.client();
+    eventually("it drains", async || (client.health().await.ok()?.phase == "draining").then_some(())).await;
     assert_eq!(document(at, "drain").await, json!({"status": "draining", "phase": "draining"}));
 
     for line in ["submit echo".to_owned(), "submit echo --wait".to_owned(), format!("retry {cancelled}")] {

@@ -18,15 +18,16 @@ use tokio::time::timeout;
 use crate::given::given_replica;
 use crate::listening::Listener;
 
-/// Attempts of the job, each of which fails and is a durable change; fewer than a job remembers.
+/// Attempts of the job, each of which fails and is a durable change; fewer than a job remembers. Most of them are to come
+/// when its queue is paused, which takes a busy machine a while.
 const ATTEMPTS: u32 = 25;
 /// It is accepted, and then each attempt ends.
 const LAST: Version = Version(1 + ATTEMPTS as u64);
-const RETRY_AFTER: Duration = Duration::from_millis(50);
+const RETRY_AFTER: Duration = Duration::from_millis(250);
 /// Changes that a client reads before it goes to the other replica.
 const AT_ONE: usize = 3;
 /// From this version on one replica is gone.
-const ONE_GOES: Version = Version(13);
+const ONE_GOES: Version = Version(7);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_changes_replicas_sees_each_change_once_in_order_and_the_end() {

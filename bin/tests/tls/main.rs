@@ -23,12 +23,14 @@ use tokio::time::Instant;
 use given::{PROGRAM, given};
 
 const STALLED: usize = 1_000;
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(3);
+/// Also for the handshakes of whoever is not to be harmed, on a machine that may be busy.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(8);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_stalled_handshakes_harm_nobody_and_are_cut() {
     may_open(2 * STALLED as u64);
-    let mut server = given(|given| given.flag("--header-timeout", "3s")).await;
+    let mut server =
+        given(|given| given.flag("--header-timeout", format!("{}s", HANDSHAKE_WITHIN.as_secs()))).await;
     let began = Instant::now();
     let mut stalled = JoinSet::new();
     for _ in 0..STALLED {
