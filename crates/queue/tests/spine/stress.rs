@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use steadfast_domain::{JobId, JobState};
 use steadfast_lifecycle::{Phase, PhaseSender, Phases, Tasks, phases};
-use steadfast_queue::{Failure, Finish, JobContext};
+use steadfast_queue::{Failure, Finish, JobContext, WorkerPool};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
@@ -60,12 +60,21 @@ async fn starts_and_stops(inside: Arc<Inside>, seed: u64) -> Vec<JobId> {
         }
         drop(sender);
         yields(random.random_range(0..60)).await;
-        let report = pool.hand_back(Instant::now() + IN_A_MINUTE, Duration::ZERO).await;
-        assert_eq!((report.abandoned.len(), report.unsettled.len()), (0, 0), "seed {seed}");
+        hand_back(pool, seed).await;
         ids.extend(submits.await.unwrap());
         assert!(actors.join(Instant::now() + PATIENCE).await.is_empty(), "seed {seed}");
     }
     ids
+}
+
+/// Stops a pool. It abandons nothing but what has not ended a second after it was cut off, as on a busy machine; that
+/// goes back to its queue like the rest.
+async fn hand_back(pool: WorkerPool, seed: u64) {
+    let began = Instant::now();
+    let report = pool.hand_back(began + IN_A_MINUTE, Duration::ZERO).await;
+    assert_eq!(report.unsettled, [], "seed {seed}");
+    let waited = began.elapsed() >= Duration::from_secs(1);
+    assert!(waited || report.abandoned.is_empty(), "seed {seed}: {:?}", report.abandoned);
 }
 
 async fn submit(inside: Arc<Inside>, jobs: u32, seed: u64) -> Vec<JobId> {
@@ -149,8 +158,7 @@ async fn alone(seed: u64) {
         let pool = inside.pool_in(cycle.into(), phases);
         ids.extend(submit(Arc::clone(&inside), random.random_range(0..8), random.random()).await);
         yields(random.random_range(0..30)).await;
-        let report = pool.hand_back(Instant::now() + IN_A_MINUTE, Duration::ZERO).await;
-        assert_eq!((report.abandoned.len(), report.unsettled.len()), (0, 0), "seed {seed}");
+        hand_back(pool, seed).await;
         for id in &ids {
             assert_ne!(inside.store.job(*id).await.state, JobState::Processing, "seed {seed}");
         }
