@@ -1,9 +1,10 @@
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use steadfast_domain::JobId;
 use steadfast_testkit::raw::RawConnection;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
@@ -26,7 +27,7 @@ const HEAD: &str = "POST /v1/jobs HTTP/1.1\r\nHost: t\r\nContent-Type: applicati
 
 /// Clients that hang, until they are dropped.
 pub(crate) struct Crowd {
-    _silent: Vec<TcpStream>,
+    _silent: JoinSet<()>,
     _kept: Vec<RawConnection>,
     _trickling: JoinSet<()>,
 }
@@ -35,7 +36,7 @@ impl Crowd {
     /// `of_each` of every kind. The answer with the job `large` is too long for the sockets together; the job
     /// `later` does not end by itself.
     pub(crate) async fn gather(address: SocketAddr, of_each: usize, large: JobId, later: JobId) -> Self {
-        let (mut silent, mut kept, mut trickling) = (Vec::new(), Vec::new(), JoinSet::new());
+        let (mut silent, mut kept, mut trickling) = (JoinSet::new(), Vec::new(), JoinSet::new());
         let large_path = format!("/v1/jobs/{large}");
         let events_path = format!("/v1/jobs/{later}/events");
         let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: t\r\n\r\n");
@@ -53,7 +54,8 @@ impl Crowd {
         ];
         for _ in 0..of_each {
             for bytes in &hanging {
-                silent.push(never_reads(address, bytes).await);
+                let stream = never_reads(address, bytes).await.expect("the bytes are sent");
+                silent.spawn(hang_on(stream, address, bytes.clone()));
             }
             for path in ["/livez", &large_path] {
                 kept.push(idle_after(address, path).await);
@@ -69,12 +71,21 @@ impl Crowd {
 }
 
 /// Sends these bytes and never reads.
-async fn never_reads(address: SocketAddr, bytes: &[u8]) -> TcpStream {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    socket.set_recv_buffer_size(RECEIVE_BYTES).expect("a small buffer");
-    let mut stream = socket.connect(address).await.expect("a connection");
-    stream.write_all(bytes).await.expect("the bytes are sent");
-    stream
+async fn never_reads(address: SocketAddr, bytes: &[u8]) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(RECEIVE_BYTES)?;
+    let mut stream = socket.connect(address).await?;
+    stream.write_all(bytes).await?;
+    Ok(stream)
+}
+
+/// Comes again whenever it is cut off, as it is after 30 s with an answer that it does not read, until nobody listens.
+async fn hang_on(stream: TcpStream, address: SocketAddr, bytes: Vec<u8>) {
+    let mut stream = Ok(stream);
+    while let Ok(connected) = stream {
+        let _ = connected.ready(Interest::ERROR).await;
+        stream = never_reads(address, &bytes).await;
+    }
 }
 
 /// Asks once, reads the answer, and stays.
