@@ -74,6 +74,7 @@ impl Crash {
         held.expect("an empty server has room");
         gate.until_held(1).await;
         server.kill().await;
+        gate.until_held(0).await;
         let failpoint = format!("{point}={passed}*off->panic");
         server.launch_again_with(|given| given.env("FAILPOINTS", failpoint));
         if server.until_ready().await {
@@ -86,6 +87,7 @@ impl Crash {
 
     async fn assert_nothing_lost(mut self) {
         // The crash may have come after the hand-back, which is in no job's account.
+        self.gate.until_held(0).await;
         let held: BTreeSet<JobId> = self.gate.deliveries().iter().map(|delivery| delivery.job).collect();
         let handed_back: Vec<JobId> = held.into_iter().collect();
         self.gate.open();

@@ -141,12 +141,12 @@ async fn damage_that_shows_later_stops_writing_and_fails_readiness() {
         assert!(figures.lines().any(|line| line == figure), "{figure} in {figures}");
     }
     assert_eq!((length(&database), length(&beside(&database, "-wal"))), length_before);
-    let said = server.log().text();
+    let exit = server.stop().await.expect_code(0);
+    let said = exit.stderr.text();
     assert!(
         said.contains("is damaged (database disk image is malformed): nothing is written to it"),
         "{said}"
     );
-    server.stop().await.expect_code(0);
 }
 
 #[tokio::test]

@@ -58,6 +58,7 @@ async fn a_killed_server_starts_on_a_full_disk() {
     };
     let mut full = Full::begin(&disk).await;
     full.server.kill().await;
+    full.gate.until_held(0).await;
     full.server.start_again().await;
     assert_store_full(&full.submit().await.expect_err("the disk is full"));
 

@@ -40,6 +40,7 @@ async fn a_hundred_kills_under_flood_lose_nothing() {
         tokio::time::sleep(LATER_MAX.mul_f64(random.random())).await;
         server.kill().await;
         flood.end().await;
+        gate.until_held(0).await;
         server.start_again().await;
     }
     let client = server.client();

@@ -114,7 +114,8 @@ impl Gate {
         self.shared.deliveries.lock().iter().filter(|delivery| delivery.fate == Fate::Held).count()
     }
 
-    /// Waits until exactly `count` answers are held.
+    /// Waits until exactly `count` answers are held. After the death of a server none is, but the gate may hear of that
+    /// a moment later, and the next server must not start before: its deliveries would overlap.
     pub async fn until_held(&self, count: usize) {
         let what = format!("{count} deliveries held at the gate");
         eventually(&what, || std::future::ready((self.held() == count).then_some(()))).await;
