@@ -28,7 +28,7 @@ async fn behind_a_proxy() -> (Proxy, Given) {
 async fn a_connection_cut_at_any_moment_leaves_no_answer_wrong() {
     let (proxy, given) = behind_a_proxy().await;
     let store = Arc::new(given.open().await);
-    let (mut accepted, mut refused) = (0, 0);
+    let (mut accepted, mut refused, mut unknown) = (0, 0, 0);
     for round in 0..30 {
         let mut submits = JoinSet::new();
         for _ in 0..5 {
@@ -41,18 +41,20 @@ async fn a_connection_cut_at_any_moment_leaves_no_answer_wrong() {
         for answer in timeout(PATIENCE, submits.join_all()).await.unwrap() {
             match answer {
                 Ok(_) => accepted += 1,
-                // The database is there, so that its end is always found out.
                 Err(SubmitError::Store(StoreError::Unavailable(_))) => refused += 1,
+                // The database is there, so that its end is found out, but for a machine too slow to do it in time.
+                Err(SubmitError::Store(StoreError::Unknown { .. })) => unknown += 1,
                 Err(other) => panic!("{other:?}"),
             }
         }
     }
-    let found = loop {
-        if let Ok(queues) = store.queues().await {
-            break (queues[0].live(), queues[0].counts.all().submitted);
-        }
-    };
-    assert_eq!(found, (accepted, accepted), "{refused} were told that nothing happened");
+    let found = eventually("every job there is is counted", async || {
+        let queues = store.queues().await.ok()?;
+        (queues[0].live() == queues[0].counts.all().submitted).then_some(queues[0].live())
+    })
+    .await;
+    let told = format!("{refused} were told that nothing happened, {unknown} that nobody knows");
+    assert!((accepted..=accepted + unknown).contains(&found), "{found} of {accepted}: {told}");
     assert!(accepted > 0);
 }
 
@@ -194,7 +196,7 @@ async fn a_killed_database_is_told_at_once_and_used_again_when_it_is_back() {
     cluster.restart().await;
     let back = Instant::now();
     while try_submit(&store, echo()).await.is_err() {
-        assert!(back.elapsed() < Duration::from_secs(2), "it is back for {:?}", back.elapsed());
+        assert!(back.elapsed() < PATIENCE, "it is back for {:?}", back.elapsed());
     }
     assert_eq!(job(&store, kept.id).await.state, JobState::Queued);
     assert_eq!(live(&store).await, 2);
@@ -213,6 +215,6 @@ async fn a_database_that_answers_nothing_fails_readiness_and_hangs_nobody() {
     while try_submit(&store, echo()).await.is_err() {
         assert!(Instant::now() < deadline);
     }
-    let closed = timeout(PATIENCE, store.close(Instant::now() + Duration::from_secs(1))).await.unwrap();
+    let closed = timeout(PATIENCE, store.close(Instant::now() + 2 * PATIENCE)).await.unwrap();
     assert!(closed.is_ok(), "{closed:?}");
 }
