@@ -15,11 +15,11 @@ use parking_lot::Mutex;
 use replicas::given_replica;
 use serde_json::{Value, json};
 use steadfast_client::{Client, Error};
-use steadfast_domain::{JobId, JobState};
+use steadfast_domain::JobState;
 use steadfast_testkit::eventually;
 use steadfast_testkit::gate::Gate;
 use steadfast_testkit::haproxy::HaProxy;
-use steadfast_testkit::harness::{Server, Signal};
+use steadfast_testkit::harness::{Exit, Server, Signal};
 use steadfast_testkit::history::{Evidence, Expected, History, all_jobs, until_all_ended};
 use steadfast_testkit::ports::{free_port, loopback};
 use steadfast_testkit::postgres::Cluster;
@@ -61,10 +61,15 @@ async fn a_rolling_deploy_under_load_loses_nothing_and_shows_no_client_a_broken_
     let time = Duration::from_secs(seconds());
     let load = Load::start(&client, &history, &gate);
     let mut handed_back = Vec::new();
+    let mut abandoned = 0;
     let mut replacements = 0;
     while replacements < REPLICAS || begun.elapsed() < time {
         let replica = replacements % REPLICAS;
-        handed_back.extend(replace(&mut servers[replica]).await);
+        let exit = replace(&mut servers[replica]).await;
+        // Whose run ended without a result: it is in no job's account.
+        let members = ["jobs_handed_back", "jobs_checkpointed", "jobs_abandoned"];
+        handed_back.extend(members.into_iter().flat_map(|member| exit.jobs_named(member)));
+        abandoned += exit.jobs_named("jobs_abandoned").len();
         replacements += 1;
         haproxy.until_back(replica + 1, replacements.div_ceil(REPLICAS)).await;
     }
@@ -79,6 +84,7 @@ async fn a_rolling_deploy_under_load_loses_nothing_and_shows_no_client_a_broken_
     );
     assert_eq!(failures.broken, 0, "no connection breaks behind the proxy\n{}", haproxy.log());
     assert!(!handed_back.is_empty(), "some jobs were longer than a drain");
+    assert!(abandoned > 0, "no drain waits for a job that is stuck");
     let (jobs, deliveries) = (all_jobs(&client).await, gate.deliveries());
     let evidence = Evidence { jobs: &jobs, deliveries: Some(&deliveries), handed_back: &handed_back };
     history.assert_kept(evidence, Expected::Ended);
@@ -205,13 +211,9 @@ async fn deploy() -> (Vec<Server>, HaProxy) {
     (servers, haproxy)
 }
 
-/// SIGTERM, the end, and a start in its place. The jobs that it gave back.
-async fn replace(server: &mut Server) -> Vec<JobId> {
+/// SIGTERM, the end, and a start in its place.
+async fn replace(server: &mut Server) -> Exit {
     let exit = server.stop().await.expect_code(0);
-    let budget = LAME_DUCK + GRACEFUL + CANCEL + CLOSE;
-    assert!(exit.took < budget + Duration::from_secs(2), "on time: {:?} of {budget:?}", exit.took);
     server.start_again().await;
-    // Whose run ended without a result: it is in no job's account.
-    let members = ["jobs_handed_back", "jobs_checkpointed", "jobs_abandoned"];
-    members.map(|member| exit.jobs_named(member)).concat()
+    exit
 }
