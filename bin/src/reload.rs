@@ -329,12 +329,13 @@ mod tests {
         assert_eq!(given.taken(), [1, 2]);
     }
 
+    /// Only Linux has a file that is another at each reading.
+    #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn what_is_asked_for_is_not_taken_while_it_is_written() {
         let Given { reloadable: Reloadable { known, .. }, .. } = given("1");
         let taken = Arc::<Mutex<Vec<Vec<u8>>>>::default();
         let contents = Arc::clone(&taken);
-        // Another content at each reading.
         let path = PathBuf::from("/proc/sys/kernel/random/uuid");
         let mut changing = Reloadable::new("changing", vec![path], known, move |read| {
             contents.lock().extend(read.each().map(<[u8]>::to_vec));

@@ -87,7 +87,8 @@ fn certificate_end(loaded: &Loaded) -> Option<Timestamp> {
     Some(Timestamp::from_unix_ms(0).plus(since_1970))
 }
 
-/// The effective settings, the queues, the programs, the tokens, the certificate, the collectors and the shutdown budget, for people.
+/// The effective settings, the queues, the programs, the tokens, the certificate's end, the collectors and the shutdown
+/// budget, for people.
 struct Report<'a>(&'a Loaded);
 
 impl fmt::Display for Report<'_> {
